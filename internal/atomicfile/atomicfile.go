@@ -1,0 +1,58 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package atomicfile writes files that are either the old content or the new
+// one, never a part, and that carry their mode from the first moment.
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Write replaces path by data with the given mode. The data goes to a
+// temporary file in the same directory (created 0600), is synced, and renamed
+// over path; the directory is synced after the rename, so that the new name
+// survives a power cut. On an error path is as it was.
+func Write(path string, data []byte, mode fs.FileMode) (err error) {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	_, werr := tmp.Write(data)
+	if err := errors.Join(werr, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return syncDir(dir)
+}
+
+// WriteMkdir is Write after creating the missing parent directories with
+// dirMode.
+func WriteMkdir(path string, data []byte, mode, dirMode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return Write(path, data, mode)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir, err)
+	}
+	// Some file systems refuse to sync a directory; the rename itself stands.
+	_ = d.Sync()
+	return d.Close()
+}
