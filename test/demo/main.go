@@ -1,0 +1,62 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command demo plays the main job of the project on this machine, without a
+// cloud account: a base disk becomes an AMI in the local cloud, and two
+// instances of it enrol with the platform as two different servers.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/rightimage/packer-plugin-rightimage/test/chain"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := demo(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func demo(ctx context.Context) error {
+	env, err := chain.New("demo", os.Stdout)
+	if err != nil {
+		return err
+	}
+	story := chain.NewStory(env)
+	err = story.Run(ctx)
+	if ctx.Err() != nil {
+		env.Say("interrupted: cleaning up")
+	}
+	err = errors.Join(err, env.Close())
+	summary(story, err)
+	return err
+}
+
+func summary(s *chain.Story, err error) {
+	line := strings.Repeat("-", 60)
+	fmt.Println(line)
+	for _, t := range s.Times() {
+		fmt.Printf("%-40s %6.1f s\n", t.Step, t.Took.Seconds())
+	}
+	fmt.Println(line)
+	if s.Image != "" {
+		fmt.Printf("AMI        %s in %s, snapshot %s\n", s.Image, chain.Region, s.Snapshot)
+	}
+	for name, id := range s.Launched {
+		fmt.Printf("server     %s was instance %s\n", name, id)
+	}
+	fmt.Printf("logs       %s\n", s.Logs)
+	if err == nil {
+		fmt.Println("result     everything worked; all of it is stopped and removed again")
+	}
+}
