@@ -40,11 +40,12 @@ type Story struct {
 	Platform *Platform
 	Cloud    *Cloud
 	Base     string
-	Image    string            // AMI id
-	Snapshot string            // its snapshot
-	Launched map[string]string // server name → instance id
+	Image    string // AMI id
+	Snapshot string // its snapshot
 
-	times []StepTime
+	mu       sync.Mutex
+	launched map[string]string // server name → instance id
+	times    []StepTime
 }
 
 // StepTime is how long one step of the story took.
@@ -54,7 +55,7 @@ type StepTime struct {
 }
 
 // NewStory prepares a story in an Env.
-func NewStory(e *Env) *Story { return &Story{Env: e, Launched: map[string]string{}} }
+func NewStory(e *Env) *Story { return &Story{Env: e, launched: map[string]string{}} }
 
 // Steps lists what happens, in order.
 func (s *Story) Steps() []struct {
@@ -165,7 +166,9 @@ func (s *Story) LaunchServer(ctx context.Context, r Role) error {
 	if err != nil {
 		return err
 	}
-	s.Launched[r.Name] = id
+	s.mu.Lock()
+	s.launched[r.Name] = id
+	s.mu.Unlock()
 	s.Say("local cloud: instance %s boots for %q with %s user-data", id, r.Name, r.UserData)
 	return nil
 }
@@ -185,7 +188,7 @@ func (s *Story) launchServers(ctx context.Context) error {
 	}
 	all.Wait()
 	for _, r := range Roles() {
-		errs = append(errs, s.Cloud.KeepConsole(s.Launched[r.Name], r.Name))
+		errs = append(errs, s.Cloud.KeepConsole(s.InstanceOf(r.Name), r.Name))
 	}
 	return errors.Join(errs...)
 }
@@ -207,8 +210,26 @@ func (s *Story) terminate(ctx context.Context) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(Roles()))
 	for i, r := range Roles() {
-		all.Go(func() { errs[i] = s.Cloud.Terminate(ctx, s.Launched[r.Name]) })
+		all.Go(func() { errs[i] = s.Cloud.Terminate(ctx, s.InstanceOf(r.Name)) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// Prepare plays the story up to the servers on the platform: what a test needs
+// before it launches instances of its own.
+func (s *Story) Prepare(ctx context.Context) error {
+	for _, do := range []func(context.Context) error{s.baseDisk, s.startServers, s.buildImage, s.createServers} {
+		if err := do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// InstanceOf is the instance that was launched for a server.
+func (s *Story) InstanceOf(server string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.launched[server]
 }

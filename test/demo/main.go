@@ -52,8 +52,10 @@ func summary(s *chain.Story, err error) {
 	if s.Image != "" {
 		fmt.Printf("AMI        %s in %s, snapshot %s\n", s.Image, chain.Region, s.Snapshot)
 	}
-	for name, id := range s.Launched {
-		fmt.Printf("server     %s was instance %s\n", name, id)
+	for _, role := range chain.Roles() {
+		if id := s.InstanceOf(role.Name); id != "" {
+			fmt.Printf("server     %s was instance %s\n", role.Name, id)
+		}
 	}
 	fmt.Printf("logs       %s\n", s.Logs)
 	if err == nil {

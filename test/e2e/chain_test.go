@@ -1,0 +1,149 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/test/chain"
+)
+
+// TestChain is the demo's chain: both roles of one image, then a reboot of
+// each, then their end.
+func TestChain(t *testing.T) {
+	s := machineRoom(t)
+	for _, role := range chain.Roles() {
+		t.Run(role.Name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(testContext(t), 20*time.Minute)
+			defer cancel()
+			require.NoError(t, s.LaunchServer(ctx, role))
+			id := s.InstanceOf(role.Name)
+			t.Cleanup(func() { _ = s.Cloud.KeepConsole(id, role.Name) })
+
+			require.NoError(t, s.Platform.WaitState(ctx, role.Name, "operational"))
+			first := serverOf(ctx, t, s, role.Name)
+			require.Equal(t, id, first.Instance.ResourceUID)
+			audit := auditText(ctx, t, s, role.Name)
+			requireAudit(t, role, audit)
+
+			reboot(ctx, t, s, role.Name, id)
+			second := serverOf(ctx, t, s, role.Name)
+			require.Equal(t, first.Instance.Href, second.Instance.Href, "a reboot must not make a second identity")
+			require.Equal(t, 1, instancesOf(ctx, t, s, id), "one instance record before and after the reboot")
+			again := auditText(ctx, t, s, role.Name)
+			require.Greater(t, len(again), len(audit), "boot scripts run again after a reboot")
+			if role.Name == "db-1" {
+				require.Contains(t, again, "data was loaded on an earlier boot", "RS_ALREADY_RUN is true on the second boot")
+			}
+
+			require.NoError(t, s.Cloud.Terminate(ctx, id))
+			require.NoError(t, s.Platform.WaitState(ctx, role.Name, "inactive"))
+			requireDecommissioned(t, role, auditText(ctx, t, s, role.Name))
+		})
+	}
+}
+
+// reboot reboots the instance and waits until it has been through booting and
+// is operational again.
+func reboot(ctx context.Context, t *testing.T, s *chain.Story, server, id string) {
+	t.Helper()
+	before := strings.Count(auditText(ctx, t, s, server), "operational")
+	_, err := s.Cloud.EC2.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
+	require.NoError(t, err)
+	require.NoError(t, chain.Until(ctx, 2*time.Second, server+" is operational again", func(ctx context.Context) (bool, error) {
+		sv, err := s.Platform.Server(ctx, server)
+		if err != nil {
+			return false, err
+		}
+		return sv.State == "operational" && strings.Count(auditText(ctx, t, s, server), "operational") > before, nil
+	}))
+}
+
+func requireAudit(t *testing.T, role chain.Role, audit string) {
+	t.Helper()
+	switch role.Name {
+	case "db-1":
+		require.Contains(t, audit, "RightScript: Install Redis")
+		require.Contains(t, audit, "Completed: Load data")
+		require.Contains(t, audit, "the database holds 2 keys")
+	case "web-1":
+		require.Contains(t, audit, "Completed: Deploy application")
+		require.Contains(t, audit, "title: Made of a RightImage")
+	}
+	for _, secret := range role.Secrets {
+		require.NotContains(t, audit, secret, "a credential's value must not be in an audit entry")
+	}
+}
+
+func requireDecommissioned(t *testing.T, role chain.Role, audit string) {
+	t.Helper()
+	switch role.Name {
+	case "db-1":
+		require.Contains(t, audit, "Completed: Save on decommission")
+	case "web-1":
+		require.Contains(t, audit, "the web application is stopped")
+	}
+	require.Contains(t, audit, "decommission")
+}
+
+// TestDormant launches the image as anyone would: no user-data at all. It must
+// boot to a login, and ask the metadata service only.
+func TestDormant(t *testing.T) {
+	s := machineRoom(t)
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(testContext(t), 10*time.Minute)
+	defer cancel()
+	id, err := s.Cloud.Launch(ctx, "dormant", s.Image, "")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Cloud.KeepConsole(id, "dormant") })
+	waitLogin(ctx, t, s, id)
+	waitRequest(ctx, t, s, id, "GET /latest/user-data 404")
+
+	// Nothing may follow: no package, no platform, no retry.
+	settled := requests(t, s, id)
+	time.Sleep(20 * time.Second)
+	require.Equal(t, settled, requests(t, s, id), "a dormant machine makes no further requests")
+	require.NoFileExists(t, filepath.Join(s.Cloud.State, "instances", id, "platform.log"))
+	for _, server := range []string{"db-1", "web-1"} {
+		if sv, err := s.Platform.Server(ctx, server); err == nil && sv.Instance != nil {
+			require.NotEqual(t, id, sv.Instance.ResourceUID)
+		}
+	}
+	require.NoError(t, s.Cloud.Terminate(ctx, id))
+}
+
+func waitLogin(ctx context.Context, t *testing.T, s *chain.Story, id string) {
+	t.Helper()
+	require.NoError(t, chain.Until(ctx, time.Second, "instance "+id+" shows a login prompt", func(ctx context.Context) (bool, error) {
+		text, err := s.Cloud.Console(ctx, id)
+		return strings.Contains(text, "login:"), err
+	}))
+}
+
+func waitRequest(ctx context.Context, t *testing.T, s *chain.Story, id, want string) {
+	t.Helper()
+	require.NoError(t, chain.Until(ctx, time.Second, "instance "+id+" asks "+want, func(context.Context) (bool, error) {
+		return strings.Contains(requests(t, s, id), want), nil
+	}))
+}
+
+// requests is the instance's metadata request log.
+func requests(t *testing.T, s *chain.Story, id string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.Cloud.State, "instances", id, "imds.log"))
+	if os.IsNotExist(err) {
+		return ""
+	}
+	require.NoError(t, err)
+	return string(data)
+}

@@ -1,0 +1,48 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/test/chain"
+)
+
+func serverOf(ctx context.Context, t *testing.T, s *chain.Story, name string) chain.Server {
+	t.Helper()
+	sv, err := s.Platform.Server(ctx, name)
+	require.NoError(t, err)
+	require.NotNil(t, sv.Instance, "server %s has no instance", name)
+	return sv
+}
+
+// instancesOf counts the platform's records of a cloud instance.
+func instancesOf(ctx context.Context, t *testing.T, s *chain.Story, id string) int {
+	t.Helper()
+	out, err := s.Platform.Admin(ctx, "instance", "list", "--json")
+	require.NoError(t, err)
+	var list []struct {
+		ResourceUID string `json:"resource_uid"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &list))
+	n := 0
+	for _, i := range list {
+		if i.ResourceUID == id {
+			n++
+		}
+	}
+	return n
+}
+
+// auditText is every audit entry of a server with its detail, as JSON.
+func auditText(ctx context.Context, t *testing.T, s *chain.Story, server string) string {
+	t.Helper()
+	out, err := s.Platform.Admin(ctx, "audit", "list", "--server", server, "--detail", "--json")
+	require.NoError(t, err)
+	return out
+}
