@@ -1,0 +1,29 @@
+#!/bin/bash
+# Copyright (c) The RightImage Authors
+# SPDX-License-Identifier: MPL-2.0
+#
+# Runs on the build host after the packages are in: customize.sh FILES ROOT
+set -eu
+files=$1 root=$2
+
+put() { install -D -m "$3" "$files/$1" "$root$2"; }
+put grub.cfg /boot/grub/grub.cfg 0644
+put fstab /etc/fstab 0644
+put 20-dhcp.network /etc/systemd/network/20-dhcp.network 0644
+put wait-online.conf /etc/systemd/system/systemd-networkd-wait-online.service.d/10-any.conf 0644
+put timeouts.conf /etc/systemd/system.conf.d/10-timeouts.conf 0644
+
+chroot "$root" systemctl --quiet enable systemd-networkd systemd-networkd-wait-online systemd-resolved
+# No screen: the serial console has the login. No downloads by themselves.
+chroot "$root" systemctl --quiet mask getty@tty1.service apt-daily.timer apt-daily-upgrade.timer
+chroot "$root" passwd --quiet --lock root
+
+echo localhost >"$root/etc/hostname"
+printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts"
+ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+
+# What must differ on each machine is made on its first boot.
+rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
+: >"$root/etc/machine-id"
+rm -f "$root/var/lib/dbus/machine-id" "$root/etc/dpkg/dpkg.cfg.d/zz-build"
+rm -rf "$root/var/lib/systemd/random-seed" "$root"/var/log/*.log "$root"/var/log/apt "$root"/var/cache/apt/*.bin
