@@ -8,9 +8,10 @@
 package userdata
 
 import (
+	"fmt"
 	"log/slog"
-
-	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
+	"slices"
+	"strings"
 )
 
 // Form says what kind of document user-data is.
@@ -47,45 +48,48 @@ type Data struct {
 	identity []Pair // RL10 identity assignments, if a document carries them
 }
 
-// Settings are the platform settings of one launch.
-type Settings struct {
-	ClientID         string
-	ClientSecret     secret.String
-	Account          string // may be empty in the query form
-	APIHostname      string // host or host:port
-	HTTPProxy        string
-	NoProxy          string
-	ContactEmail     string
-	AutoLaunch       string
-	ExpectedPublicIP string
-
-	// Version is RS_version, Src RS_src, PatchURL RS_patch_url, by the seed
-	// script's rules; empty when absent.
-	Version  string
-	Src      string
-	PatchURL string
-
-	// Form is the form that the settings came from.
-	Form Form
+// Parse reads user-data. It accepts any bytes.
+func Parse(raw []byte) Data {
+	d := Data{Raw: raw}
+	body, zipped, err := gunzip(raw)
+	d.Gzip = zipped
+	if err != nil {
+		d.Form = FormRaw
+		d.problem("gzip: %v; kept raw", err)
+		return d
+	}
+	d.text = normalise(body)
+	d.Form = formOf(d.text)
+	switch d.Form {
+	case FormQuery:
+		d.Pairs = d.parseQuery(d.text)
+	case FormMIME:
+		d.identity = d.fromMIME(d.text)
+	case FormCloudConfig:
+		d.identity = d.fromCloudConfig(d.text)
+	case FormScript:
+		d.identity = d.fromScript(d.text)
+	case FormEmpty, FormRaw:
+	}
+	return d
 }
 
-// Parse reads user-data. It accepts any bytes.
-func Parse(raw []byte) Data { return Data{Raw: raw, Form: FormRaw} }
+// Get returns the value of a pair; the key's letter case does not matter. When
+// two spellings are present the later pair wins.
+func (d Data) Get(key string) (string, bool) { return lookup(d.Pairs, key) }
 
-// Settings returns the platform settings, and false when user-data has none or
-// only a part of them (Problems then says what is missing).
-func (d Data) Settings() (Settings, bool) { return Settings{}, false }
+func (d *Data) problem(format string, args ...any) {
+	d.Problems = append(d.Problems, fmt.Sprintf(format, args...))
+}
 
-// Get returns the value of a pair; the key's letter case does not matter.
-func (d Data) Get(key string) (string, bool) { return "", false }
-
-// Identity renders the RL10 identity file (/var/lib/rightscale-identity, mode
-// 0600): shell assignments in single quotes.
-func (s Settings) Identity() []byte { return nil }
-
-// ParseIdentity reads the content of an identity file; false when a required
-// key is missing.
-func ParseIdentity(content []byte) (Settings, bool) { return Settings{}, false }
+func lookup(pairs []Pair, key string) (string, bool) {
+	for _, p := range slices.Backward(pairs) {
+		if strings.EqualFold(p.Key, key) {
+			return p.Value, true
+		}
+	}
+	return "", false
+}
 
 // String hides the content.
 func (d Data) String() string { return "user-data (" + string(d.Form) + ")" }
