@@ -1,0 +1,6 @@
+echo
+# ---
+# RightScript Name: Bad
+# Inputs:
+#   A: {Required: sometimes}
+# ...

@@ -1,0 +1,5 @@
+#!/bin/sh
+# ---
+# RightScript Name: Twin
+# Inputs: {}
+# ...

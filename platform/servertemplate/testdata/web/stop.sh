@@ -1,0 +1,7 @@
+#!/bin/sh
+# ---
+# RightScript Name: Test stop
+# Inputs: {}
+# Attachments: []
+# ...
+echo bye
