@@ -6,9 +6,16 @@
 package cloud
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
 )
 
 // ErrAbsent means that the cloud answers and has no such thing.
@@ -57,12 +64,57 @@ const (
 	DefaultWorkers  = 8
 )
 
+// EndpointEnv names the variable that replaces the metadata service's address
+// in tests, that is, with a root directory other than "/".
+const EndpointEnv = "RIGHTIMAGE_IMDS_ENDPOINT"
+
+// provider is a row of the table of clouds.
+type provider struct {
+	name string
+	// recognise judges DMI strings, without network.
+	recognise func(Hints) bool
+	open      func(Options) Cloud
+}
+
+// providers is the table; the first that recognises the hints wins.
+func providers() []provider {
+	return []provider{
+		{"ec2", recogniseEC2, newEC2},
+		{"none", func(Hints) bool { return false }, newNone},
+	}
+}
+
 // New returns the cloud of that name ("ec2", "none"); an unknown name is an
 // error that lists the known ones.
-func New(name string, o Options) (Cloud, error) { return nil, errors.New("not built yet") }
+func New(name string, o Options) (Cloud, error) {
+	if o.Root == "" {
+		o.Root = "/"
+	}
+	if o.Endpoint == "" && filepath.Clean(o.Root) != "/" {
+		o.Endpoint = os.Getenv(EndpointEnv)
+	}
+	if o.Deadline == 0 {
+		o.Deadline = DefaultDeadline
+	}
+	if o.Workers == 0 {
+		o.Workers = DefaultWorkers
+	}
+	for _, p := range providers() {
+		if p.name == name {
+			return local{p.open(o), o.Root}, nil
+		}
+	}
+	return nil, fmt.Errorf("cloud %q in /etc/rightscale.d/cloud is not known; use one of: %s", name, strings.Join(Names(), ", "))
+}
 
 // Names lists the known clouds.
-func Names() []string { return []string{"ec2", "none"} }
+func Names() []string {
+	var names []string
+	for _, p := range providers() {
+		names = append(names, p.name)
+	}
+	return names
+}
 
 // Hints are the DMI strings that recognise a cloud without network.
 type Hints struct {
@@ -72,4 +124,62 @@ type Hints struct {
 }
 
 // Recognise returns the name of the cloud that the hints point to, or "".
-func Recognise(h Hints) string { return "" }
+func Recognise(h Hints) string {
+	for _, p := range providers() {
+		if p.recognise(h) {
+			return p.name
+		}
+	}
+	return ""
+}
+
+// local adds the local files that every cloud honours: a file
+// /var/spool/<cloud>/user-data.txt replaces the cloud's user-data, and
+// /var/spool/rightscale/user-data.txt (left by rs_connect) stands in when the
+// cloud's own has no platform settings.
+type local struct {
+	Cloud
+
+	root string
+}
+
+func (l local) UserData(ctx context.Context) ([]byte, error) {
+	if own, err := readInput(l.root, l.Name(), "user-data.txt"); !errors.Is(err, ErrAbsent) {
+		return own, err
+	}
+	raw, err := l.Cloud.UserData(ctx)
+	if err != nil && !errors.Is(err, ErrAbsent) {
+		return nil, err
+	}
+	if _, ok := userdata.Parse(raw).Settings(); ok {
+		return raw, nil
+	}
+	if extra, extraErr := readInput(l.root, "rightscale", "user-data.txt"); extraErr == nil {
+		return extra, nil
+	}
+	return raw, err
+}
+
+// maxInput bounds local input files.
+const maxInput = 4 << 20
+
+// readInput reads /var/spool/<dir>/<name>; ErrAbsent when it is not there or
+// blank.
+func readInput(root, dir, name string) ([]byte, error) {
+	path := filepath.Join(root, "var/spool", dir, name)
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", path, ErrAbsent)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxInput {
+		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxInput)
+	}
+	data, err := os.ReadFile(path)
+	if err == nil && len(bytes.TrimSpace(data)) == 0 {
+		return nil, fmt.Errorf("%s is blank: %w", path, ErrAbsent)
+	}
+	return data, err
+}

@@ -106,6 +106,13 @@ func separator(text string) string {
 	return "\n"
 }
 
+// ParsePairs reads key=value pairs by the rules of the query form, whatever the
+// text looks like. Metadata files have the same format.
+func ParsePairs(raw []byte) []Pair {
+	var d Data
+	return d.parseQuery(normalise(raw))
+}
+
 // parseQuery splits pairs as the agent did: "&" between them, the key ends at
 // the first "=", both sides trimmed, items without "=" dropped, the last of
 // equal keys wins, nothing URL-decoded. Two additions: a text without "&" is
