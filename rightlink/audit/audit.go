@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
@@ -63,7 +64,8 @@ type Log struct {
 	part    part // sent, but not known to have arrived
 
 	mu      sync.Mutex
-	pending part
+	summary string // the newest, not sent yet
+	pending []byte
 	dropped int
 }
 
@@ -103,14 +105,14 @@ func (l *Log) add(summary, detail string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if summary != "" {
-		l.pending.summary = Summary(summary, wire.MaxSummary)
+		l.summary = Summary(summary, wire.MaxSummary)
 	}
-	if len(l.pending.detail)+len(detail) > maxPending {
+	if len(l.pending)+len(detail) > maxPending {
 		l.dropped += len(detail)
 		return
 	}
-	l.pending.detail += detail
-	if len(l.pending.detail) >= FlushSize {
+	l.pending = append(l.pending, detail...)
+	if len(l.pending) >= FlushSize {
 		select {
 		case l.kick <- struct{}{}:
 		default:
@@ -163,14 +165,19 @@ func (l *Log) Flush(ctx context.Context) error {
 func (l *Log) take() part {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.pending
-	if len(p.detail) > maxPart {
-		cut := len(strings.ToValidUTF8(p.detail[:maxPart], "")) // not within a character
-		l.pending.detail, l.pending.summary = p.detail[cut:], ""
-		p.detail = p.detail[:cut]
+	p := part{summary: l.summary}
+	l.summary = ""
+	if len(l.pending) > maxPart {
+		cut := maxPart
+		for !utf8.RuneStart(l.pending[cut]) { // not within a character
+			cut--
+		}
+		p.detail = string(l.pending[:cut])
+		l.pending = l.pending[cut:]
 		return p
 	}
-	l.pending = part{}
+	p.detail = string(l.pending)
+	l.pending = nil
 	if l.dropped > 0 {
 		p.detail += Error(fmt.Sprintf("%d bytes of output are missing here: the platform was away for too long", l.dropped))
 		l.dropped = 0
