@@ -66,6 +66,7 @@ type Log struct {
 	mu      sync.Mutex
 	summary string // the newest, not sent yet
 	pending []byte
+	inLine  bool // the text does not end with a newline
 	dropped int
 }
 
@@ -86,24 +87,31 @@ func New(ctx context.Context, opt Options) *Log {
 }
 
 // Section begins a section; its title becomes the entry's summary.
-func (l *Log) Section(title string) { l.add(title, Section(title)) }
+func (l *Log) Section(title string) { l.add(title, Section(title), true) }
 
 // Status sets the summary and writes it as a line too.
-func (l *Log) Status(text string) { l.add(text, Info(text)) }
+func (l *Log) Status(text string) { l.add(text, Info(text), true) }
 
 // Info writes a line of the agent.
-func (l *Log) Info(text string) { l.add("", Info(text)) }
+func (l *Log) Info(text string) { l.add("", Info(text), true) }
 
 // Error writes an error line of the agent.
-func (l *Log) Error(text string) { l.add("", Error(text)) }
+func (l *Log) Error(text string) { l.add("", Error(text), true) }
 
 // Output writes the output of a script as it is.
-func (l *Log) Output(text string) { l.add("", text) }
+func (l *Log) Output(text string) { l.add("", text, false) }
 
-func (l *Log) add(summary, detail string) {
+// add buffers text; a line of the agent begins at the start of a line.
+func (l *Log) add(summary, detail string, line bool) {
 	detail = strings.ToValidUTF8(detail, "\uFFFD") // bytes count, and JSON has no others
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if line && l.inLine {
+		detail = "\n" + detail
+	}
+	if detail != "" {
+		l.inLine = !strings.HasSuffix(detail, "\n")
+	}
 	if summary != "" {
 		l.summary = Summary(summary, wire.MaxSummary)
 	}

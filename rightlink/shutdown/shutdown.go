@@ -1,0 +1,73 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package shutdown finds out, when the agent is told to stop, whether the
+// machine goes down and for what.
+package shutdown
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// askTimeout bounds each question to the init system.
+const askTimeout = 5 * time.Second
+
+// Kind returns reboot or stop if the machine goes down, and "" if only the
+// agent stops (its service is restarted, its package is upgraded). The machine
+// cannot know if a power-off is a stop or a termination; it says stop, and the
+// platform learns of a termination from the cloud.
+func Kind(ctx context.Context, r run.Runner) string {
+	if out, err := ask(ctx, r, "systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"); err == nil {
+		if kind := fromJobs(out); kind != "" {
+			return kind
+		}
+	}
+	if out, err := ask(ctx, r, "runlevel"); err == nil {
+		return fromRunlevel(out)
+	}
+	return ""
+}
+
+func ask(ctx context.Context, r run.Runner, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return r.Run(ctx, name, args...)
+}
+
+// fromJobs reads lines of the form "123 reboot.target start waiting".
+func fromJobs(out string) string {
+	kind := ""
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[2] != "start" {
+			continue
+		}
+		switch fields[1] {
+		case "reboot.target", "kexec.target", "soft-reboot.target", "systemd-reboot.service", "systemd-kexec.service", "systemd-soft-reboot.service":
+			return wire.KindReboot
+		case "poweroff.target", "halt.target", "shutdown.target", "systemd-poweroff.service", "systemd-halt.service":
+			kind = wire.KindStop
+		}
+	}
+	return kind
+}
+
+// fromRunlevel reads "<previous> <current>".
+func fromRunlevel(out string) string {
+	fields := strings.Fields(out)
+	if len(fields) != 2 {
+		return ""
+	}
+	switch fields[1] {
+	case "6":
+		return wire.KindReboot
+	case "0":
+		return wire.KindStop
+	}
+	return ""
+}
