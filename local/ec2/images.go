@@ -1,0 +1,249 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ec2
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/local/call"
+	"github.com/rightimage/packer-plugin-rightimage/local/store"
+)
+
+type describeImagesReply struct {
+	meta
+	Images    set[imageItem] `xml:"imagesSet"`
+	NextToken string         `xml:"nextToken,omitempty"`
+}
+
+type imageItem struct {
+	ImageID             string          `xml:"imageId"`
+	ImageLocation       string          `xml:"imageLocation"`
+	State               string          `xml:"imageState"`
+	OwnerID             string          `xml:"imageOwnerId"`
+	CreationDate        string          `xml:"creationDate"`
+	Public              bool            `xml:"isPublic"`
+	Architecture        string          `xml:"architecture"`
+	ImageType           string          `xml:"imageType"`
+	PlatformDetails     string          `xml:"platformDetails"`
+	UsageOperation      string          `xml:"usageOperation"`
+	Name                string          `xml:"name"`
+	Description         string          `xml:"description,omitempty"`
+	RootDeviceType      string          `xml:"rootDeviceType"`
+	RootDeviceName      string          `xml:"rootDeviceName"`
+	BlockDeviceMappings set[deviceItem] `xml:"blockDeviceMapping"`
+	VirtualizationType  string          `xml:"virtualizationType"`
+	Hypervisor          string          `xml:"hypervisor"`
+	EnaSupport          bool            `xml:"enaSupport,omitempty"`
+	SriovNetSupport     string          `xml:"sriovNetSupport,omitempty"`
+	BootMode            string          `xml:"bootMode,omitempty"`
+	TpmSupport          string          `xml:"tpmSupport,omitempty"`
+	ImdsSupport         string          `xml:"imdsSupport,omitempty"`
+	Tags                set[tagItem]    `xml:"tagSet"`
+}
+
+type deviceItem struct {
+	DeviceName  string   `xml:"deviceName"`
+	VirtualName string   `xml:"virtualName,omitempty"`
+	NoDevice    *string  `xml:"noDevice"`
+	Ebs         *ebsItem `xml:"ebs"`
+}
+
+type ebsItem struct {
+	SnapshotID          string `xml:"snapshotId,omitempty"`
+	VolumeSize          int64  `xml:"volumeSize"`
+	DeleteOnTermination bool   `xml:"deleteOnTermination"`
+	VolumeType          string `xml:"volumeType"`
+	Iops                int64  `xml:"iops,omitempty"`
+	Throughput          int64  `xml:"throughput,omitempty"`
+	Encrypted           bool   `xml:"encrypted"`
+}
+
+func (s *Service) imageItem(img store.Image) imageItem {
+	item := imageItem{
+		ImageID: img.ID, ImageLocation: s.Account + "/" + img.Name, State: "available", OwnerID: s.Account,
+		CreationDate: stamp(img.CreationDate), Architecture: img.Architecture, ImageType: "machine",
+		PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances", Name: img.Name, Description: img.Description,
+		RootDeviceType: "ebs", RootDeviceName: img.RootDeviceName, VirtualizationType: img.VirtualizationType,
+		Hypervisor: "xen", EnaSupport: img.EnaSupport, SriovNetSupport: img.SriovNetSupport, BootMode: img.BootMode,
+		TpmSupport: img.TpmSupport, ImdsSupport: img.ImdsSupport, Tags: tagSet(img.Tags),
+	}
+	for _, d := range img.BlockDevices {
+		dev := deviceItem{DeviceName: d.DeviceName, VirtualName: d.VirtualName}
+		switch {
+		case d.NoDevice:
+			dev.NoDevice = new(string)
+		case d.VirtualName == "":
+			dev.Ebs = &ebsItem{
+				SnapshotID: d.SnapshotID, VolumeSize: d.SizeGiB, DeleteOnTermination: d.DeleteOnTermination,
+				VolumeType: d.VolumeType, Iops: d.IOPS, Throughput: d.Throughput,
+			}
+		}
+		item.BlockDeviceMappings.Items = append(item.BlockDeviceMappings.Items, dev)
+	}
+	return item
+}
+
+// describeImages lists images. All are private images of the one account.
+func (s *Service) describeImages(r *request) (reply, error) {
+	ids, owners, users := r.list("ImageId"), r.list("Owner"), r.list("ExecutableBy")
+	filters, pg := r.filters(), r.paging(1)
+	r.ignore("IncludeDeprecated", "IncludeDisabled")
+	if err := r.checked(); err != nil {
+		return nil, err
+	}
+	var rows []store.Image
+	err := s.Store.View(r.Region, func(reg *store.Region) error {
+		rows = reg.Images.All()
+		return found("ami", "InvalidAMIID", ids, reg.Images, func(id string) string { return "The image id '[" + id + "]' does not exist" })
+	})
+	if err != nil {
+		return nil, err
+	}
+	rows = slices.DeleteFunc(rows, func(img store.Image) bool {
+		return len(ids) > 0 && !slices.Contains(ids, img.ID) || !s.mine(owners) || !s.mine(users)
+	})
+	if rows, err = s.imageFilters().keep(rows, filters); err != nil {
+		return nil, err
+	}
+	rows, next, err := page(s, r, pg, rows, func(i store.Image) string { return rowKey(i.CreationDate, i.ID) })
+	if err != nil {
+		return nil, err
+	}
+	out := &describeImagesReply{NextToken: next}
+	for _, img := range rows {
+		out.Images.Items = append(out.Images.Items, s.imageItem(img))
+	}
+	return out, nil
+}
+
+// mine tells whether a list of owners or users includes this account.
+func (s *Service) mine(owners []string) bool {
+	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, s.Account)
+}
+
+// rowKey sorts as time does, then by id; paging needs it.
+func rowKey(t time.Time, id string) string { return t.UTC().Format("20060102150405.000000000") + id }
+
+// lookup is the part of a table that found needs.
+type lookup[T any] interface{ Get(id string) (T, bool) }
+
+// found refuses ids that are malformed or not there.
+func found[T any](prefix, code string, ids []string, table lookup[T], message func(id string) string) error {
+	for _, id := range ids {
+		if err := wellFormed(prefix, code, id); err != nil {
+			return err
+		}
+		if _, ok := table.Get(id); !ok {
+			return call.Errorf(code+".NotFound", "%s", message(id))
+		}
+	}
+	return nil
+}
+
+func wellFormed(prefix, code, id string) error {
+	digits, ok := strings.CutPrefix(id, prefix+"-")
+	_, err := strconv.ParseUint(digits, 16, 64)
+	// 17 hex digits overflow 64 bits when the first is not 0, which is well-formed too.
+	if ok && (err == nil || strings.Trim(digits, "0123456789abcdef") == "" && digits != "") {
+		return nil
+	}
+	return call.Errorf(code+".Malformed", "Invalid id: \"%s\" (expecting \"%s-...\")", id, prefix)
+}
+
+func (s *Service) imageFilters() attributes[store.Image] {
+	type img = store.Image
+	device := func(f func(store.BlockDevice) string) func(img) []string {
+		return func(i img) (out []string) {
+			for _, d := range i.BlockDevices {
+				out = append(out, f(d))
+			}
+			return out
+		}
+	}
+	return attributes[img]{
+		tags: func(i img) map[string]string { return i.Tags },
+		fields: map[string]func(img) []string{
+			"image-id":                         only(func(i img) string { return i.ID }),
+			"name":                             only(func(i img) string { return i.Name }),
+			"description":                      only(func(i img) string { return i.Description }),
+			"architecture":                     only(func(i img) string { return i.Architecture }),
+			"boot-mode":                        only(func(i img) string { return i.BootMode }),
+			"state":                            only(func(img) string { return "available" }),
+			"owner-id":                         only(func(img) string { return s.Account }),
+			"creation-date":                    only(func(i img) string { return stamp(i.CreationDate) }),
+			"ena-support":                      boolText(func(i img) bool { return i.EnaSupport }),
+			"is-public":                        boolText(func(img) bool { return false }),
+			"hypervisor":                       only(func(img) string { return "xen" }),
+			"image-type":                       only(func(img) string { return "machine" }),
+			"root-device-name":                 only(func(i img) string { return i.RootDeviceName }),
+			"root-device-type":                 only(func(img) string { return "ebs" }),
+			"virtualization-type":              only(func(i img) string { return i.VirtualizationType }),
+			"manifest-location":                only(func(i img) string { return s.Account + "/" + i.Name }),
+			"owner-alias":                      func(img) []string { return nil },
+			"platform":                         func(img) []string { return nil },
+			"block-device-mapping.snapshot-id": device(func(d store.BlockDevice) string { return d.SnapshotID }),
+			"block-device-mapping.device-name": device(func(d store.BlockDevice) string { return d.DeviceName }),
+			"block-device-mapping.volume-type": device(func(d store.BlockDevice) string { return d.VolumeType }),
+			"block-device-mapping.volume-size": device(func(d store.BlockDevice) string { return strconv.FormatInt(d.SizeGiB, 10) }),
+			"block-device-mapping.delete-on-termination": device(func(d store.BlockDevice) string { return strconv.FormatBool(d.DeleteOnTermination) }),
+		},
+	}
+}
+
+type deregisterImageReply struct {
+	meta
+	Return  bool             `xml:"return"`
+	Results set[deletedItem] `xml:"deleteSnapshotResultSet"`
+}
+
+type deletedItem struct {
+	SnapshotID string `xml:"snapshotId"`
+	ReturnCode string `xml:"returnCode"`
+}
+
+// deregisterImage removes an image. Its snapshots stay unless the request says
+// otherwise and no other image uses them.
+func (s *Service) deregisterImage(r *request) (reply, error) {
+	id := r.str("ImageId")
+	with := r.flag("DeleteAssociatedSnapshots", false)
+	if id == "" {
+		r.fail(missing("ImageId"))
+	}
+	if err := r.checked(); err != nil {
+		return nil, err
+	}
+	out := &deregisterImageReply{Return: true}
+	err := s.Store.Update(r.Region, func(reg *store.Region) error {
+		img, ok := reg.Images.Get(id)
+		if !ok {
+			if err := wellFormed("ami", "InvalidAMIID", id); err != nil {
+				return err
+			}
+			return call.Errorf("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
+		}
+		if err := reg.Images.Delete(id); err != nil || !with {
+			return err
+		}
+		for _, d := range img.BlockDevices {
+			if d.SnapshotID == "" {
+				continue
+			}
+			result := deletedItem{d.SnapshotID, "success"}
+			if user := imageUsing(reg, d.SnapshotID); user != "" {
+				result.ReturnCode = "skipped"
+			} else if err := s.Store.DeleteSnapshot(reg, d.SnapshotID); err != nil {
+				result.ReturnCode = "internal-error"
+			}
+			out.Results.Items = append(out.Results.Items, result)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

@@ -1,0 +1,163 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+)
+
+// BlockSize is the size of a snapshot block in the EBS direct API.
+const BlockSize = 512 << 10
+
+// The states that a snapshot goes through.
+const (
+	SnapshotPending   = "pending"
+	SnapshotCompleted = "completed"
+	SnapshotError     = "error"
+)
+
+// Snapshot is the metadata of one snapshot; its data lies in files beside it.
+type Snapshot struct {
+	ID          string            `json:"id"`
+	ParentID    string            `json:"parent_id,omitempty"`
+	VolumeID    string            `json:"volume_id"`
+	Description string            `json:"description,omitempty"`
+	SizeGiB     int64             `json:"size_gib"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	StartTime   time.Time         `json:"start_time"`
+	// Timeout cancels an upload that stands still for so long.
+	Timeout time.Duration `json:"timeout"`
+	// ClientToken and RequestHash recognise a repeated StartSnapshot.
+	ClientToken string `json:"client_token,omitempty"`
+	RequestHash string `json:"request_hash,omitempty"`
+	// Sealed is true once CompleteSnapshot was accepted; the snapshot shows
+	// itself as completed from CompletedAt on.
+	Sealed      bool      `json:"sealed"`
+	CompletedAt time.Time `json:"completed_at,omitzero"`
+	// DataBytes is what the blocks hold, without holes.
+	DataBytes int64 `json:"data_bytes,omitempty"`
+	// State and StateMessage are filled in when the record is read.
+	State        string `json:"-"`
+	StateMessage string `json:"-"`
+}
+
+// BlockDevice is one entry of an image's block device mapping.
+type BlockDevice struct {
+	DeviceName          string `json:"device_name"`
+	VirtualName         string `json:"virtual_name,omitempty"`
+	NoDevice            bool   `json:"no_device,omitempty"`
+	SnapshotID          string `json:"snapshot_id,omitempty"`
+	VolumeID            string `json:"volume_id,omitempty"`
+	SizeGiB             int64  `json:"size_gib,omitempty"`
+	VolumeType          string `json:"volume_type,omitempty"`
+	IOPS                int64  `json:"iops,omitempty"`
+	Throughput          int64  `json:"throughput,omitempty"`
+	DeleteOnTermination bool   `json:"delete_on_termination"`
+}
+
+// Image is a registered AMI.
+type Image struct {
+	ID                 string            `json:"id"`
+	Name               string            `json:"name"`
+	Description        string            `json:"description,omitempty"`
+	Architecture       string            `json:"architecture"`
+	VirtualizationType string            `json:"virtualization_type"`
+	BootMode           string            `json:"boot_mode,omitempty"`
+	ImdsSupport        string            `json:"imds_support,omitempty"`
+	TpmSupport         string            `json:"tpm_support,omitempty"`
+	SriovNetSupport    string            `json:"sriov_net_support,omitempty"`
+	EnaSupport         bool              `json:"ena_support"`
+	RootDeviceName     string            `json:"root_device_name"`
+	BlockDevices       []BlockDevice     `json:"block_devices"`
+	Tags               map[string]string `json:"tags,omitempty"`
+	CreationDate       time.Time         `json:"creation_date"`
+}
+
+// Root returns the block device that the image boots from.
+func (i Image) Root() (BlockDevice, bool) {
+	for _, d := range i.BlockDevices {
+		if d.DeviceName == i.RootDeviceName {
+			return d, true
+		}
+	}
+	return BlockDevice{}, false
+}
+
+// The states of an instance, with EC2's names.
+const (
+	InstancePending      = "pending"
+	InstanceRunning      = "running"
+	InstanceShuttingDown = "shutting-down"
+	InstanceTerminated   = "terminated"
+	InstanceStopping     = "stopping"
+	InstanceStopped      = "stopped"
+)
+
+// Instance is one launched machine, or the record of one with --no-boot.
+type Instance struct {
+	ID            string            `json:"id"`
+	ReservationID string            `json:"reservation_id"`
+	ImageID       string            `json:"image_id"`
+	InstanceType  string            `json:"instance_type"`
+	State         string            `json:"state"`
+	StateCode     string            `json:"state_reason_code,omitempty"`
+	StateMessage  string            `json:"state_reason_message,omitempty"`
+	Transition    string            `json:"state_transition_reason,omitempty"`
+	LaunchIndex   int               `json:"launch_index"`
+	LaunchTime    time.Time         `json:"launch_time"`
+	EndTime       time.Time         `json:"end_time,omitzero"`
+	KeyName       string            `json:"key_name,omitempty"`
+	PublicKey     string            `json:"public_key,omitempty"`
+	PrivateIP     string            `json:"private_ip,omitempty"`
+	Zone          string            `json:"zone"`
+	SubnetID      string            `json:"subnet_id,omitempty"`
+	Groups        []Group           `json:"groups,omitempty"`
+	Tags          map[string]string `json:"tags,omitempty"`
+	// UserData may hold a token, so the record is written for its owner only.
+	UserData         []byte `json:"user_data,omitempty"`
+	ShutdownBehavior string `json:"shutdown_behavior"`
+	// Booted is true once the machine ran; a first boot that breaks ends the instance.
+	Booted      bool            `json:"booted,omitempty"`
+	Metadata    MetadataOptions `json:"metadata_options"`
+	ClientToken string          `json:"client_token,omitempty"`
+	RequestHash string          `json:"request_hash,omitempty"`
+	// Image is a copy of the image at launch, which may be deregistered later.
+	Image        Image         `json:"image"`
+	BlockDevices []BlockDevice `json:"block_devices"`
+}
+
+// Group is a security group as the launch named it. The local cloud has no
+// packet filter; it only repeats the name.
+type Group struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// MetadataOptions are the instance's metadata settings.
+type MetadataOptions struct {
+	HTTPTokens   string `json:"http_tokens"`
+	HTTPEndpoint string `json:"http_endpoint"`
+	HopLimit     int64  `json:"hop_limit"`
+	InstanceTags string `json:"instance_tags"`
+}
+
+// KeyPair is a public key that instances can be launched with.
+type KeyPair struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Type        string            `json:"type"`
+	Fingerprint string            `json:"fingerprint"`
+	PublicKey   string            `json:"public_key"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	Created     time.Time         `json:"created"`
+}
+
+// NewID makes an identifier as EC2 does: the prefix and 17 hex digits.
+func NewID(prefix string) string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	return prefix + "-0" + hex.EncodeToString(b[:])
+}
