@@ -117,7 +117,7 @@ func (i *instance) watch(proc *process) {
 	<-proc.done
 	proc.ctl.close()
 	i.mu.Lock()
-	if proc.told { // whoever ended it notes the rest
+	if proc.told || i.proc != proc { // whoever ended it notes the rest
 		i.mu.Unlock()
 		return
 	}
@@ -165,26 +165,30 @@ func (i *instance) reboot(ctx context.Context, bound time.Duration) error {
 	if proc == nil {
 		return errors.New("it is not running")
 	}
-	if powerDown(ctx, proc, bound) {
-		return i.bootAgain(ctx)
+	if !powerDown(ctx, proc, bound) && ctx.Err() == nil {
+		if _, err := proc.ctl.run(ctx, "system_reset"); err == nil {
+			i.untake(proc)
+			return nil
+		}
+		proc.kill() // it went off this very moment, or answers no more
 	}
-	if i.untake(proc); ctx.Err() != nil {
+	if ctx.Err() != nil {
+		i.untake(proc)
 		return context.Cause(ctx)
 	}
-	_, err := proc.ctl.run(ctx, "system_reset")
-	return err
+	return i.bootAgain(ctx)
 }
 
-// untake leaves the process to itself again. One that ended just now was not
-// noted by watch, so it is noted here.
+// untake leaves the process to itself again. Should it have ended while it was
+// taken, watch has let that pass, so watch looks at it again.
 func (i *instance) untake(proc *process) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	proc.told = false
 	select {
 	case <-proc.done:
-		reason, _ := proc.reason()
-		i.down(reason)
+		i.m.running.Add(1)
+		go i.watch(proc)
 	default:
 	}
 }
