@@ -7,7 +7,13 @@
 // answer in a chroot, on a mounted disk and on the running machine.
 package detect
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/cloud"
+)
 
 // ErrUnknownOS means that no rule matched; Facts still carries what was found.
 var ErrUnknownOS = errors.New("unknown operating system")
@@ -56,16 +62,16 @@ type Facts struct {
 // Seed holds the variables of the original seed script.
 type Seed struct {
 	Distro    string `json:"distro"`     // RS_DISTRO: ubuntu, debian, centos, fedora, rhel, oel, suse, … or unknown
-	BaseOS    string `json:"base_os"`    // RS_BASE_OS: debian, redhat, suse, alpine, arch or unknown
+	BaseOS    string `json:"base_os"`    // RS_BASE_OS: debian, redhat, suse, or (new) alpine, arch, gentoo; else unknown
 	OSVersion string `json:"os_version"` // RS_OS_VERSION: 12, 22.04, 9.4
 	Suffix    string `json:"suffix"`     // deb, rpm, or tar.gz where neither fits
-	Arch      string `json:"arch"`       // RS_ARCH: amd64 or i386 on debian, x86_64 or i386 elsewhere
+	Arch      string `json:"arch"`       // RS_ARCH: amd64, i386, arm64 on debian; x86_64, i386, aarch64 elsewhere
 }
 
 // Agent holds the variables that the agent gives to scripts.
 type Agent struct {
 	Distro string `json:"distro"` // RS_DISTRO = RS_DIST: lsb_release -is in lower case, unmapped
-	Arch   string `json:"arch"`   // RS_ARCH: i386, x86_64, arm64 or unknown
+	Arch   string `json:"arch"`   // RS_ARCH: i386, x86_64, and in addition to the original aarch64; else unknown
 }
 
 // Init is an init system.
@@ -82,4 +88,37 @@ const (
 
 // Detect reads the files below root ("/" on the machine itself). When no rule
 // knows the system it returns the facts it has together with ErrUnknownOS.
-func Detect(root string) (Facts, error) { return Facts{}, errors.New("not built yet") }
+func Detect(root string) (Facts, error) {
+	t := newTree(root)
+	r := readRelease(t)
+	f := Facts{
+		ID: r.id, IDLike: r.idLike, Version: r.version, Codename: r.codename, PrettyName: r.pretty,
+		Arch:      t.arch(),
+		Container: t.container(),
+		Chroot:    t.chroot(),
+	}
+	f.Seed, f.Agent = vocabularies(r, f.Arch)
+	f.Init, f.InitRunning = t.initSystem(f.Chroot)
+	hints := t.dmi()
+	f.Virt = t.virt(hints)
+	f.Cloud, f.CloudSource = t.cloud(hints)
+	if f.Seed.BaseOS == unknown {
+		return f, fmt.Errorf("%w: no rule for %q (ID_LIKE %q); looked at os-release, lsb-release and the release files of the distributions",
+			ErrUnknownOS, r.id, strings.Join(r.idLike, " "))
+	}
+	return f, nil
+}
+
+// unknown is the word of both vocabularies for what no rule knows.
+const unknown = "unknown"
+
+// cloud is the hint file's word, else what the firmware says.
+func (t tree) cloud(hints cloud.Hints) (name, source string) {
+	if words := strings.Fields(t.text("etc/rightscale.d/cloud")); len(words) > 0 {
+		return words[0], "file"
+	}
+	if name := cloud.Recognise(hints); name != "" {
+		return name, "dmi"
+	}
+	return "none", "default"
+}
