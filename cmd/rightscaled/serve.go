@@ -1,0 +1,216 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/platform/api"
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
+)
+
+type serveOptions struct {
+	listen    string
+	hostnames []string
+	logFormat string
+	logLevel  string
+}
+
+const serveHelp = `Answers RightLink agents over https until it gets SIGINT or SIGTERM.
+
+The first start makes a certificate authority and a server certificate in
+DIR/tls; give DIR/tls/ca.pem (see "rightscaled ca") to the images that enrol
+here. The certificate holds localhost, 127.0.0.1, 169.254.169.253 and every
+--hostname, and is renewed by itself.
+
+The first --hostname is the name under which instances reach the platform; it is
+written into their user-data as RS_server and may carry a port ("10.0.0.5:8443").
+169.254.169.253 is the platform's address inside "rightimage local".
+
+While it runs, DIR/serve.json tells the endpoint and the process id.`
+
+func (a *app) serve() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Answer RightLink agents", Long: serveHelp, Args: cobra.NoArgs,
+		Example: "  rightscaled serve --data ./platform --listen 127.0.0.1:8443 --hostname 169.254.169.253",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLog(cmd.ErrOrStderr(), o)
+			if err != nil {
+				return err
+			}
+			return a.with(cmd.Context(), func(s *fleet.Service) error { return a.runServe(cmd.Context(), s, o, log) })
+		},
+	}
+	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to listen on; port 0 picks one, see DIR/serve.json")
+	cmd.Flags().StringArrayVar(&o.hostnames, "hostname", nil, "`name` or address, with an optional port, of this platform; the first is its public name")
+	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
+	cmd.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func newLog(w io.Writer, o serveOptions) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", o.logLevel)
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opt)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opt)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %q: want text or json", o.logFormat)
+	}
+}
+
+// runServe is the life of the server: names, certificate, socket, settings,
+// requests.
+func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, log *slog.Logger) error {
+	names, err := certificateNames(o.hostnames)
+	if err != nil {
+		return err
+	}
+	certs := &certKeeper{dir: filepath.Join(a.data, "tls"), names: names}
+	if _, err := certs.get(); err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", o.listen, err)
+	}
+	public := publicHost(o.hostnames, l.Addr())
+	if err := s.DB.SetSetting(ctx, fleet.SettingPublicHost, public); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	remove, err := a.writeServeFile(l.Addr(), public)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer remove()
+	log.Info("serving", "endpoint", endpoint(l.Addr()), "public_host", public, "names", names, "ca", filepath.Join(certs.dir, "ca.pem"))
+	err = api.New(s, api.Options{Log: log, PublicHost: public, Names: names}).Serve(ctx, l, certs.get)
+	log.Info("stopped")
+	return err
+}
+
+// certificateNames are the standard names and the host parts of --hostname.
+func certificateNames(hostnames []string) ([]string, error) {
+	names := []string{"localhost", "127.0.0.1", "169.254.169.253"}
+	for _, h := range hostnames {
+		host := h
+		if name, _, err := net.SplitHostPort(h); err == nil {
+			host = name
+		}
+		host = strings.Trim(host, "[]")
+		if host == "" || strings.ContainsAny(host, " /\t\n") {
+			return nil, fmt.Errorf("--hostname %q: want a host name or address, with an optional port", h)
+		}
+		if !slices.Contains(names, host) {
+			names = append(names, host)
+		}
+	}
+	return names, nil
+}
+
+// publicHost is the first --hostname, or where we listen.
+func publicHost(hostnames []string, listen net.Addr) string {
+	if len(hostnames) > 0 {
+		return hostnames[0]
+	}
+	return hostPort(listen)
+}
+
+func endpoint(listen net.Addr) string { return "https://" + hostPort(listen) }
+
+// hostPort replaces "all addresses" by one that can be called.
+func hostPort(listen net.Addr) string {
+	host, port, err := net.SplitHostPort(listen.String())
+	if err != nil {
+		return listen.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (a *app) writeServeFile(listen net.Addr, public string) (remove func(), err error) {
+	path := filepath.Join(a.data, "serve.json")
+	raw, err := json.MarshalIndent(map[string]any{"endpoint": endpoint(listen), "public_host": public, "pid": os.Getpid()}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = os.Remove(path) }, atomicfile.Write(path, append(raw, '\n'), 0o644)
+}
+
+// certKeeper holds the certificate and renews it in time.
+type certKeeper struct {
+	dir   string
+	names []string
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+}
+
+func (k *certKeeper) get() (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cert == nil || pki.NeedsRenewal(*k.cert, time.Now()) {
+		cert, err := pki.Ensure(k.dir, k.names, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		k.cert = &cert
+	}
+	return k.cert, nil
+}
+
+func (a *app) ca() *cobra.Command {
+	return &cobra.Command{
+		Use: "ca", Short: "Print the CA certificate that images must trust (PEM)", Args: cobra.NoArgs,
+		Long:    "Prints the certificate of the platform's own CA. Put it into images as\n/etc/rightscale.d/ca.pem (option platform_ca_file of the provisioner).",
+		Example: "  rightscaled ca > ca.pem\n  curl --cacert ca.pem https://localhost:8443/api/health-check",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.checkData(); err != nil {
+				return err
+			}
+			dir := filepath.Join(a.data, "tls")
+			raw, err := pki.CA(dir)
+			if errors.Is(err, os.ErrNotExist) {
+				// Images are often built before the first start.
+				names, nerr := certificateNames(nil)
+				if nerr != nil {
+					return nerr
+				}
+				if _, err = pki.Ensure(dir, names, time.Now()); err == nil {
+					raw, err = pki.CA(dir)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(raw)
+			return err
+		},
+	}
+}

@@ -1,0 +1,235 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
+	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+)
+
+func (a *app) server() *cobra.Command {
+	return group("server", "Servers: create, show, user-data, relaunch, delete",
+		"A server is a machine as you want it: a name, a ServerTemplate and inputs. It\nbecomes real when an instance is launched with its user-data and enrols.",
+		a.serverCreate(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(), a.serverDelete())
+}
+
+const createHelp = `Creates a server and its enrolment token. Its user-data (see "server user-data")
+lets exactly one instance enrol as this server.
+
+Values of inputs have the forms of RightScale:
+  text:VALUE           the value itself
+  cred:NAME            a credential (see "credential set"); never shown
+  env:VAR              what the platform knows of the instance, such as
+                       env:EC2_INSTANCE_ID or env:RS_PRIVATE_IP
+  env:SERVER:VAR       the same of another server
+  array:["text:a",…]   a list
+  blank, ignore        set to nothing; not set at all`
+
+func (a *app) serverCreate() *cobra.Command {
+	var spec fleet.ServerSpec
+	var inputs []string
+	var userDataFile string
+	cmd := a.jsonFlag(&cobra.Command{
+		Use: "create NAME --server-template TEMPLATE [--input NAME=VALUE ...]", Short: "Create a server and its token", Long: createHelp,
+		Args:    cobra.ExactArgs(1),
+		Example: "  rightscaled server create db-1 --server-template \"Example database\" \\\n    --input DB_PORT=text:6380 --input DB_PASSWORD=cred:DB_PASSWORD",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			spec.Name = args[0]
+			if spec.Inputs, err = parseInputs(inputs); err != nil {
+				return err
+			}
+			if userDataFile != "" {
+				raw, err := os.ReadFile(userDataFile)
+				if err != nil {
+					return fmt.Errorf("--user-data-file: %w", err)
+				}
+				spec.UserData = string(raw)
+			}
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				if _, err := s.CreateServer(cmd.Context(), fleet.DefaultAccount, spec); err != nil {
+					return err
+				}
+				return a.printServer(cmd, s, spec.Name, "created")
+			})
+		},
+	})
+	cmd.Flags().StringVar(&spec.Template, "server-template", "", "`name` of the ServerTemplate")
+	cmd.Flags().StringArrayVar(&inputs, "input", nil, "`NAME=VALUE` of an input; may be repeated")
+	cmd.Flags().StringVar(&spec.Description, "description", "", "what the server is for")
+	cmd.Flags().StringVar(&spec.RightLinkVersion, "rightlink-version", "", "RightLink `version` to install (default: the image's own)")
+	cmd.Flags().StringVar(&userDataFile, "user-data-file", "", "`file` with user-data of your own, appended to ours")
+	_ = cmd.MarkFlagRequired("server-template")
+	return cmd
+}
+
+func parseInputs(list []string) (map[string]rightscript.Value, error) {
+	inputs := map[string]rightscript.Value{}
+	var problems []string
+	for _, item := range list {
+		name, text, found := strings.Cut(item, "=")
+		value, err := rightscript.ParseValue(text)
+		switch {
+		case !found:
+			problems = append(problems, fmt.Sprintf("--input %q: want NAME=VALUE, such as PORT=text:80", item))
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("--input %s: %v", name, err))
+		case !inputs[name].IsZero():
+			problems = append(problems, fmt.Sprintf("--input %s: is given twice", name))
+		default:
+			inputs[name] = value
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s", strings.Join(problems, "\n"))
+	}
+	return inputs, nil
+}
+
+func (a *app) printServer(cmd *cobra.Command, s *fleet.Service, name, done string) error {
+	v, err := s.ServerByName(cmd.Context(), fleet.DefaultAccount, name)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(cmd.OutOrStdout(), v)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s server %q (token %d); \"rightscaled server user-data %s\" prints its user-data\n", done, v.Name, v.TokenID, v.Name)
+	return err
+}
+
+func (a *app) serverUserData() *cobra.Command {
+	var form, host, file string
+	cmd := &cobra.Command{
+		Use: "user-data NAME", Short: "Print the user-data for launching a server's instance", Args: cobra.ExactArgs(1),
+		Long: "Prints the launch settings of a server's current token. They identify the\nserver and hold nothing else that is secret.\n\nForms: query (one line, RightLink 5 and 6), mime (shell script part), and\nmime-cloud-config (write_files part).",
+		Example: "  aws ec2 run-instances --image-id ami-0abc --user-data \"$(rightscaled server user-data web-1)\"\n" +
+			"  rightscaled server user-data web-1 --form mime --output web-1.mime",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := userdata.ParseForm(form)
+			if err != nil {
+				return fmt.Errorf("--form: %w", err)
+			}
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				doc, err := s.UserData(cmd.Context(), fleet.DefaultAccount, args[0], f, host)
+				if err != nil {
+					return err
+				}
+				if file != "" {
+					return os.WriteFile(file, []byte(doc), 0o600)
+				}
+				_, err = io.WriteString(cmd.OutOrStdout(), doc)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&form, "form", string(userdata.FormQuery), "`form`: query, mime or mime-cloud-config")
+	cmd.Flags().StringVar(&host, "host", "", "`host[:port]` of the platform instead of the name that serve was given")
+	cmd.Flags().StringVar(&file, "output", "", "write to this `file` (mode 0600) instead of standard output")
+	return cmd
+}
+
+func (a *app) serverList() *cobra.Command {
+	return a.jsonFlag(&cobra.Command{
+		Use: "list", Short: "List the servers with their states", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				servers, err := s.Servers(cmd.Context(), fleet.DefaultAccount)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return printJSON(cmd.OutOrStdout(), servers)
+				}
+				rows := make([]string, len(servers))
+				for i, v := range servers {
+					instance := "-"
+					if v.Instance != nil {
+						instance = v.Instance.ResourceUID
+					}
+					rows[i] = fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%d", v.Name, v.State, v.ServerTemplate, instance, v.TokenID, v.Audit.Count)
+				}
+				return table(cmd.OutOrStdout(), "NAME\tSTATE\tSERVER TEMPLATE\tINSTANCE\tTOKEN\tAUDIT", rows...)
+			})
+		},
+	})
+}
+
+func (a *app) serverShow() *cobra.Command {
+	return a.jsonFlag(&cobra.Command{
+		Use: "show NAME", Short: "Show a server with its inputs and the history of its instance", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				v, err := s.ServerByName(cmd.Context(), fleet.DefaultAccount, args[0])
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return printJSON(cmd.OutOrStdout(), v)
+				}
+				return showServer(cmd.OutOrStdout(), v)
+			})
+		},
+	})
+}
+
+func showServer(w io.Writer, v fleet.ServerView) error {
+	rows := []string{"state\t" + v.State, "ServerTemplate\t" + v.ServerTemplate, fmt.Sprintf("token\t%d", v.TokenID),
+		fmt.Sprintf("audit entries\t%d", v.Audit.Count)}
+	if v.Description != "" {
+		rows = append(rows, "description\t"+v.Description)
+	}
+	for name, value := range v.Inputs {
+		rows = append(rows, "input "+name+"\t"+value.String())
+	}
+	if i := v.Instance; i != nil {
+		rows = append(rows, "instance\t"+i.ResourceUID+" ("+i.State+")", "image\t"+i.ImageUID, "RightLink\t"+i.RightLinkVersion,
+			"addresses\t"+strings.Join(append(i.PublicIPs, i.PrivateIPs...), " "))
+		for _, c := range i.History {
+			rows = append(rows, fmt.Sprintf("%s\t%s → %s %s", c.At.Format("2006-01-02 15:04:05"), c.From, c.To, c.Kind))
+		}
+	}
+	return table(w, "name\t"+v.Name, rows...)
+}
+
+func (a *app) serverRelaunch() *cobra.Command {
+	return a.jsonFlag(&cobra.Command{
+		Use: "relaunch NAME", Short: "Give a server a new token, for a new instance", Args: cobra.ExactArgs(1),
+		Long: "Issues a new token. The old token, and the instance that enrolled with it, are\nshut out at once; the platform counts that instance as terminated. Launch the new\ninstance with what \"server user-data\" prints now.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				if _, err := s.RelaunchServer(cmd.Context(), fleet.DefaultAccount, args[0]); err != nil {
+					return err
+				}
+				return a.printServer(cmd, s, args[0], "new token for")
+			})
+		},
+	})
+}
+
+func (a *app) serverDelete() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use: "delete NAME", Short: "Delete a server; its audit trail stays", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				if err := s.DeleteServer(cmd.Context(), fleet.DefaultAccount, args[0], force); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted server %q\n", args[0])
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "also while its instance lives; the instance is shut out")
+	return cmd
+}

@@ -1,0 +1,91 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Package api is the platform's HTTP side: the calls of RightLink agents in the
+// forms of RightScale API 1.5. It turns requests into calls of package fleet
+// and errors into the statuses and texts that the original's clients expect.
+package api
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// Options of a Server.
+type Options struct {
+	Log *slog.Logger
+	// PublicHost is the host[:port] that agents are told to use when they came
+	// by a name that is not ours.
+	PublicHost string
+	// Names are the host names and addresses of the server certificate.
+	Names []string
+}
+
+// Server answers requests.
+type Server struct {
+	fleet *fleet.Service
+	opt   Options
+	limit *limiter
+}
+
+// New makes a Server.
+func New(f *fleet.Service, opt Options) *Server {
+	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now)}
+}
+
+// Handler returns the routes. This is the table of contents of the API.
+func (s *Server) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.logged, s.recovered, normalPath, limited)
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusNotFound, "no such route") })
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusMethodNotAllowed, "method not allowed")
+	})
+
+	// Open to everybody.
+	r.Get("/api"+wire.PathHealthCheck, s.healthCheck)
+	r.Get("/router"+wire.PathHealthCheck, s.healthCheck)
+	r.With(versioned).Post("/api"+wire.PathOAuth2, s.oauth2)
+	// Guarded by a download token of its own.
+	r.Get("/api"+wire.PathAttachments+"{digest}", s.attachment)
+
+	r.Route("/api", func(r chi.Router) {
+		r.Use(versioned, s.authenticated)
+		for _, path := range []string{wire.PathSessionsInstance, "/session/instance"} {
+			r.Get(path, s.sessionsInstance)
+		}
+		r.Post(wire.PathDeclare, s.declare)
+		r.Get(wire.PathBootBundle, s.bootBundle)
+		r.Get(wire.PathMissingAttributes, s.missingAttributes)
+		r.Get(wire.PathDecommissionBundle, s.decommissionBundle)
+		r.Put(wire.PathRecordState, s.recordState)
+		r.Post(wire.PathAuditEntries, s.createAudit)
+		r.Get(wire.PathAuditEntries+"/{id}", s.showAudit)
+		r.Get(wire.PathAuditEntries+"/{id}/detail", s.auditDetail)
+		r.Post(wire.PathAuditEntries+"/{id}/append", s.appendAudit)
+	})
+	return r
+}
+
+// host is the name under which the caller reached us, if it is one of ours:
+// what we answer must work from where the caller is.
+func (s *Server) host(r *http.Request) string {
+	name := r.Host
+	if h, _, err := net.SplitHostPort(r.Host); err == nil {
+		name = h
+	}
+	if ip := net.ParseIP(name); ip != nil {
+		name = ip.String()
+	}
+	if slices.Contains(s.opt.Names, name) || s.opt.PublicHost == "" {
+		return r.Host
+	}
+	return s.opt.PublicHost
+}

@@ -1,0 +1,79 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+)
+
+// parameterError is a request that cannot be read: 400.
+type parameterError struct{ text string }
+
+func (e *parameterError) Error() string { return e.text }
+
+// fail writes the status and text that API 1.5 clients expect for an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var (
+		parameter *parameterError
+		refused   *fleet.RefusedError
+		invalid   *fleet.InvalidError
+		tooLong   *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &tooLong):
+		writeText(w, http.StatusRequestEntityTooLarge, "the request body is too long")
+	case errors.As(err, &parameter):
+		writeText(w, http.StatusBadRequest, "ParameterError: "+parameter.text)
+	case errors.As(err, &refused):
+		writeText(w, http.StatusForbidden, "ActionNotAllowed: "+refused.Text)
+	case errors.As(err, &invalid):
+		writeText(w, http.StatusUnprocessableEntity, "ActionNotAllowed: "+invalid.Text)
+	case errors.Is(err, fleet.ErrExpired):
+		writeText(w, http.StatusForbidden, "Session cookie is expired or invalid")
+	case errors.Is(err, store.ErrNotFound):
+		// A missing id is 422 in API 1.5, not 404.
+		writeText(w, http.StatusUnprocessableEntity, "ResourceNotFound: "+err.Error())
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		// The client went away; nobody reads the answer.
+		w.WriteHeader(499)
+	default:
+		s.opt.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		writeText(w, http.StatusInternalServerError, "internal error")
+	}
+}
+
+var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// writeText writes an error the way API 1.5 does: plain words as text/html.
+// What a request brought in is escaped, should a browser ever show it.
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(escaper.Replace(text)))
+}
+
+// writeJSON writes a body; mediaType is the vnd.rightscale name or "".
+func (s *Server) writeJSON(w http.ResponseWriter, r *http.Request, mediaType string, body any) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	contentType := "application/json;charset=utf-8"
+	if mediaType != "" {
+		contentType = "application/vnd.rightscale." + mediaType + "+json;charset=utf-8"
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(raw)
+}

@@ -1,0 +1,154 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package api
+
+import (
+	"context"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// maxBody bounds a request body. Agents flush audit text at a few KB; the
+// largest honest body is one long line of output.
+const maxBody = 4 << 20
+
+type contextKey int
+
+const (
+	keySession contextKey = iota
+	keyNotes
+)
+
+// notes carries what a handler learns back to the log line of its request.
+type notes struct{ tokenID int64 }
+
+// logged writes one line per request: no query, header or body, since those can
+// hold secrets.
+func (s *Server) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, n := time.Now(), &notes{}
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() {
+			attrs := []any{"method", r.Method, "path", clip(r.URL.Path), "status", ww.Status(), "bytes", ww.BytesWritten(),
+				"duration", time.Since(start).Round(time.Microsecond), "remote", r.RemoteAddr}
+			if n.tokenID != 0 {
+				attrs = append(attrs, "token_id", n.tokenID)
+			}
+			if lineage := r.Header.Get(wire.HeaderLineage); lineage != "" {
+				attrs = append(attrs, "lineage", clip(lineage))
+			}
+			s.opt.Log.InfoContext(r.Context(), "request", attrs...)
+		}()
+		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), keyNotes, n)))
+	})
+}
+
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
+}
+
+// recovered turns a panic into a 500 and a log entry with the stack.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if v == http.ErrAbortHandler { //nolint:errorlint // the documented value, never wrapped
+				panic(v)
+			}
+			s.opt.Log.ErrorContext(r.Context(), "panic", "path", clip(r.URL.Path), "value", v, "stack", string(debug.Stack()))
+			writeText(w, http.StatusInternalServerError, "internal error")
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// normalPath accepts a trailing slash (rsc sends it) and the .json suffix.
+func normalPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimSuffix(r.URL.Path, ".json")
+		if len(path) > 1 {
+			path = strings.TrimRight(path, "/")
+		}
+		if path != r.URL.Path {
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = path, ""
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func limited(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// versioned checks X-API-Version; old documents spell it X_API_VERSION.
+func versioned(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		version := r.Header.Get(wire.HeaderAPIVersion)
+		if version == "" {
+			version = r.Header.Get("X_API_VERSION")
+		}
+		switch version {
+		case wire.APIVersion:
+			next.ServeHTTP(w, r)
+		case "":
+			writeText(w, http.StatusBadRequest, "ParameterError: header "+wire.HeaderAPIVersion+" is missing; send "+wire.APIVersion)
+		default:
+			writeText(w, http.StatusUnprocessableEntity, "ParameterError: API version "+clip(version)+" is not known; send "+wire.APIVersion)
+		}
+	})
+}
+
+// authenticated finds the session of the bearer token. No token is 401; one
+// that is not valid (any more) is 403, which tells an agent to renew it.
+func (s *Server) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bearer, ok := bearerToken(r)
+		if !ok {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="rightscaled"`)
+			writeText(w, http.StatusUnauthorized, "no session: send the access token of /api/oauth2 as Bearer")
+			return
+		}
+		sess, err := s.fleet.Session(r.Context(), bearer)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		if n, ok := r.Context().Value(keyNotes).(*notes); ok {
+			n.tokenID = sess.Token.ID
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keySession, sess)))
+	})
+}
+
+func bearerToken(r *http.Request) (secret.String, bool) {
+	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > 1024 {
+		return "", false
+	}
+	return secret.String(token), true
+}
+
+// session returns what authenticated has found.
+func session(r *http.Request) fleet.Session {
+	sess, _ := r.Context().Value(keySession).(fleet.Session)
+	return sess
+}

@@ -1,0 +1,215 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
+	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// ServerSpec is what an operator says about a new server.
+type ServerSpec struct {
+	Name             string
+	Description      string
+	Template         string
+	Inputs           map[string]rightscript.Value
+	RightLinkVersion string
+	UserData         string // the user's own part
+}
+
+var serverName = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,255}$`)
+
+// CreateServer stores a server and issues its first token.
+func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSpec) (store.Server, error) {
+	if !serverName.MatchString(spec.Name) || strings.TrimSpace(spec.Name) != spec.Name {
+		return store.Server{}, invalid("server name %q: want 1 to 255 printable characters without space at the ends", spec.Name)
+	}
+	var created store.Server
+	err := s.DB.InTx(ctx, func(q *store.Queries) error {
+		if _, err := q.ServerByName(ctx, account, spec.Name); !errors.Is(err, store.ErrNotFound) {
+			if err != nil {
+				return err
+			}
+			return invalid("server %q exists already; choose another name, or use \"server relaunch\" for a new token", spec.Name)
+		}
+		tmpl, err := q.ServerTemplateByName(ctx, account, spec.Template)
+		if err != nil {
+			return err
+		}
+		if err := checkServerInputs(ctx, q, tmpl, spec.Inputs); err != nil {
+			return err
+		}
+		id, err := q.CreateServer(ctx, store.Server{
+			AccountID: account, Name: spec.Name, Description: spec.Description, TemplateID: tmpl.ID,
+			RightLinkVersion: spec.RightLinkVersion, UserData: spec.UserData, State: wire.StateInactive,
+		}, spec.Inputs, s.Now())
+		if err != nil {
+			return err
+		}
+		if created, err = q.Server(ctx, id); err != nil {
+			return err
+		}
+		if err := s.note(ctx, q, created, 0, "server created", fmt.Sprintf("name: %s\nServerTemplate: %s\n", created.Name, tmpl.Name)); err != nil {
+			return err
+		}
+		return s.issueToken(ctx, q, created)
+	})
+	return created, err
+}
+
+// checkServerInputs refuses values for inputs that no script has, and values
+// that an input does not take.
+func checkServerInputs(ctx context.Context, q *store.Queries, tmpl store.ServerTemplate, values map[string]rightscript.Value) error {
+	scripts, err := q.BoundScripts(ctx, tmpl.ID, "")
+	if err != nil {
+		return err
+	}
+	var lists [][]rightscript.Input
+	for _, s := range scripts {
+		lists = append(lists, s.Inputs)
+	}
+	known := servertemplate.InputNames(lists...)
+	var problems []string
+	for _, name := range sortedKeys(values) {
+		if !slices.Contains(known, name) {
+			problems = append(problems, fmt.Sprintf("input %q: no script of ServerTemplate %q has it; its inputs: %s", name, tmpl.Name, strings.Join(known, ", ")))
+			continue
+		}
+		for _, in := range slices.Concat(lists...) {
+			if in.Name != name {
+				continue
+			}
+			if err := in.Check(values[name]); err != nil {
+				problems = append(problems, fmt.Sprintf("input %q: %v", name, err))
+				break
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return invalid("%s", strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// RelaunchServer gives the server a new token and a new instance to come. The
+// old token, and the instance that held it, are shut out.
+func (s *Service) RelaunchServer(ctx context.Context, account int64, name string) (store.Server, error) {
+	var server store.Server
+	err := s.DB.InTx(ctx, func(q *store.Queries) (err error) {
+		if server, err = q.ServerByName(ctx, account, name); err != nil {
+			return err
+		}
+		if err := s.retire(ctx, q, server, "replaced by a relaunch"); err != nil {
+			return err
+		}
+		return s.issueToken(ctx, q, server)
+	})
+	return server, err
+}
+
+// DeleteServer removes a server whose instance does not live. Its audit trail
+// stays.
+func (s *Service) DeleteServer(ctx context.Context, account int64, name string, force bool) error {
+	return s.DB.InTx(ctx, func(q *store.Queries) error {
+		server, err := q.ServerByName(ctx, account, name)
+		if err != nil {
+			return err
+		}
+		_, inst, err := s.current(ctx, q, server)
+		if err != nil {
+			return err
+		}
+		if alive(inst) && !force {
+			return refused("server %q has a living instance %s (%s); terminate it first, or use --force", name, inst.ResourceUID, inst.State)
+		}
+		if err := s.retire(ctx, q, server, "server deleted"); err != nil {
+			return err
+		}
+		if err := s.note(ctx, q, server, 0, "server deleted", "name: "+server.Name+"\n"); err != nil {
+			return err
+		}
+		return q.DeleteServer(ctx, server.ID)
+	})
+}
+
+// retire ends the current instance in our books and all tokens of the server.
+func (s *Service) retire(ctx context.Context, q *store.Queries, server store.Server, why string) error {
+	_, inst, err := s.current(ctx, q, server)
+	if err != nil {
+		return err
+	}
+	if alive(inst) {
+		if err := s.moveState(ctx, q, inst, wire.StateTerminated, why); err != nil {
+			return err
+		}
+	}
+	if err := q.RevokeTokens(ctx, server.ID, s.Now()); err != nil {
+		return err
+	}
+	return q.SetServerState(ctx, server.ID, wire.StateInactive, s.Now())
+}
+
+// current returns the newest token of a server and its instance.
+func (s *Service) current(ctx context.Context, q *store.Queries, server store.Server) (store.EnrolmentToken, store.Instance, error) {
+	token, err := q.LatestToken(ctx, server.ID)
+	if err != nil {
+		return token, store.Instance{}, err
+	}
+	inst, err := q.Instance(ctx, token.InstanceID)
+	return token, inst, err
+}
+
+// alive tells whether an instance has declared itself and not ended.
+func alive(i store.Instance) bool { return !i.DeclaredAt.IsZero() && i.EndedAt.IsZero() }
+
+// UserData writes the user-data of a server's current token. host replaces the
+// platform's public name when it is not empty.
+func (s *Service) UserData(ctx context.Context, account int64, name string, form userdata.Form, host string) (string, error) {
+	server, err := s.DB.ServerByName(ctx, account, name)
+	if err != nil {
+		return "", err
+	}
+	token, err := s.DB.LatestToken(ctx, server.ID)
+	if err != nil {
+		return "", err
+	}
+	if !token.RevokedAt.IsZero() {
+		return "", refused("the token of server %q ended with its instance; use \"server relaunch %s\" for a new one", name, name)
+	}
+	if host == "" {
+		if host, err = s.DB.Setting(ctx, SettingPublicHost); err != nil {
+			return "", err
+		}
+	}
+	if host == "" {
+		return "", invalid("the platform's public name is not known yet: start \"rightscaled serve --hostname NAME\" once, or give --host")
+	}
+	plain, err := s.openToken(token)
+	if err != nil {
+		return "", err
+	}
+	return userdata.Build(form, userdata.Settings{
+		TokenID: token.ID, Token: plain, Account: account, Server: host,
+		Version: server.RightLinkVersion, Own: server.UserData,
+	})
+}

@@ -1,0 +1,154 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // the agent id's format is SHA-1; it protects nothing
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// SessionTime is the life of a bearer token.
+const SessionTime = 2 * time.Hour
+
+// issueToken makes the identity of the next instance of a server: an instance
+// row, so that its href is known, and the token that will claim it.
+func (s *Service) issueToken(ctx context.Context, q *store.Queries, server store.Server) error {
+	uid := strings.ToUpper(randomHex(6))
+	instance, err := q.CreateInstance(ctx, store.Instance{
+		AccountID: server.AccountID, CloudID: 1, ServerID: server.ID, UID: uid, State: wire.StatePending,
+	}, s.Now())
+	if err != nil {
+		return fmt.Errorf("create instance: %w", err)
+	}
+	token := randomHex(20)
+	hash := sha256.Sum256([]byte(token))
+	id, err := q.CreateEnrolmentToken(ctx, store.EnrolmentToken{
+		ServerID: server.ID, InstanceID: instance, Hash: hash[:], Sealed: s.Keys.Seal(tokenPlace(hash[:]), token),
+	}, s.Now())
+	if err != nil {
+		return fmt.Errorf("create token: %w", err)
+	}
+	if err := q.SetAgentID(ctx, id, AgentID(id, token)); err != nil {
+		return err
+	}
+	return s.note(ctx, q, server, 0, fmt.Sprintf("token %d issued", id), "")
+}
+
+func (s *Service) openToken(t store.EnrolmentToken) (secret.String, error) {
+	plain, err := s.Keys.Open(tokenPlace(t.Hash), t.Sealed)
+	if err != nil {
+		return "", fmt.Errorf("token %d: %w", t.ID, err)
+	}
+	return secret.String(plain), nil
+}
+
+// The hash names the row before its id exists.
+func tokenPlace(hash []byte) string { return "token " + hex.EncodeToString(hash) }
+
+// AgentID is rs-instance-<SHA-1 of "<id>*<token>">-<id>.
+func AgentID(id int64, token string) string {
+	sum := sha1.Sum(fmt.Appendf(nil, "%d*%s", id, token)) //nolint:gosec // see the import
+	return fmt.Sprintf("rs-instance-%x-%d", sum, id)
+}
+
+func randomHex(n int) string {
+	raw := make([]byte, n)
+	_, _ = rand.Read(raw) // never fails, see crypto/rand
+	return hex.EncodeToString(raw)
+}
+
+// Session is an authenticated agent.
+type Session struct {
+	Token store.EnrolmentToken
+	// hash names the bearer token of this session.
+	hash []byte
+}
+
+// Login checks a token id with its token and returns a fresh bearer token.
+// account is what the agent believes to belong to, 0 when it did not say.
+func (s *Service) Login(ctx context.Context, id, account int64, token secret.String) (bearer secret.String, err error) {
+	row, err := s.DB.EnrolmentToken(ctx, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	hash := sha256.Sum256([]byte(token.Reveal()))
+	same := subtle.ConstantTimeCompare(hash[:], row.Hash) == 1
+	if err != nil || !same || !row.RevokedAt.IsZero() {
+		return "", ErrUnauthorized
+	}
+	server, err := s.DB.Server(ctx, row.ServerID)
+	if err != nil {
+		return "", err
+	}
+	if account != 0 && account != server.AccountID {
+		return "", ErrUnauthorized
+	}
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw)
+	plain := base64.RawURLEncoding.EncodeToString(raw)
+	now := s.Now()
+	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+		return q.CreateAccessToken(ctx, bearerHash(plain), id, now.Add(SessionTime), now)
+	})
+	return secret.String(plain), err
+}
+
+func bearerHash(bearer string) []byte {
+	sum := sha256.Sum256([]byte(bearer))
+	return sum[:]
+}
+
+// Session finds who a bearer token belongs to.
+func (s *Service) Session(ctx context.Context, bearer secret.String) (Session, error) {
+	hash := bearerHash(bearer.Reveal())
+	id, err := s.DB.AccessToken(ctx, hash, s.Now())
+	if errors.Is(err, store.ErrNotFound) {
+		return Session{}, ErrExpired
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	token, err := s.DB.EnrolmentToken(ctx, id)
+	return Session{Token: token, hash: hash}, err
+}
+
+// Self returns the instance of a session and its server.
+func (s *Service) Self(ctx context.Context, sess Session) (store.Instance, store.Server, error) {
+	return self(ctx, &s.DB.Queries, sess)
+}
+
+func self(ctx context.Context, q *store.Queries, sess Session) (inst store.Instance, server store.Server, err error) {
+	if inst, err = q.Instance(ctx, sess.Token.InstanceID); err != nil {
+		return inst, server, err
+	}
+	server, err = q.Server(ctx, sess.Token.ServerID)
+	return inst, server, err
+}
+
+// declared is self for calls that an agent may make only as the instance that
+// the platform knows.
+func declared(ctx context.Context, q *store.Queries, sess Session) (store.Instance, store.Server, error) {
+	inst, server, err := self(ctx, q, sess)
+	switch {
+	case err != nil:
+	case inst.DeclaredAt.IsZero():
+		err = refused("the instance has not declared itself; call POST /api%s first", wire.PathDeclare)
+	case !inst.EndedAt.IsZero():
+		err = refused("instance %s is %s", inst.ResourceUID, inst.State)
+	}
+	return inst, server, err
+}
