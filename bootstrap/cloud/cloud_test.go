@@ -306,7 +306,7 @@ func TestNoProxyAndEndpointVariable(t *testing.T) {
 }
 
 func TestLocalFiles(t *testing.T) {
-	const settings = "RS_rn_id=1&RS_rn_auth=x&RS_server=h"
+	const settings = "RS_rn_id=1&RS_rn_auth=x&RS_server=h&RS_account=1"
 	tests := map[string]struct {
 		cloud, own, extra, want string
 	}{
@@ -368,6 +368,9 @@ func TestNone(t *testing.T) {
 	put(t, root, "etc/machine-id", "0123456789abcdef0123456789abcdef\n")
 	if id, _ := c.InstanceID(t.Context()); id != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("id %q", id)
+	}
+	if tree, err := c.MetaData(t.Context()); err != nil || len(flat(tree)) != 1 || flat(tree)["instance-id"] == "" {
+		t.Errorf("metadata must name the instance: %v %v", flat(tree), err)
 	}
 	put(t, root, "sys/class/dmi/id/product_uuid", "00000000-0000-0000-0000-000000000000\n")
 	if id, _ := c.InstanceID(t.Context()); !strings.HasPrefix(id, "0123") {

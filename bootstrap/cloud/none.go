@@ -6,6 +6,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,18 +29,19 @@ func (n none) UserData(context.Context) ([]byte, error) {
 }
 
 // MetaData reads key=value pairs, one per line or separated by "&". Keys stay
-// flat.
+// flat. An instance-id is added if the file has none, so that everything on the
+// instance knows it by one name.
 func (n none) MetaData(context.Context) (*Tree, error) {
 	t := &Tree{Dir: true}
 	raw, err := readInput(n.root, "none", "meta-data.txt")
-	if errors.Is(err, ErrAbsent) {
-		return t, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrAbsent) {
 		return nil, err
 	}
 	for _, p := range userdata.ParsePairs(raw) {
 		t.Children = append(t.Children, &Tree{Name: p.Key, Value: p.Value})
+	}
+	if id := n.hardwareID(); instanceID(t) == "" && id != "" {
+		t.Children = append(t.Children, &Tree{Name: "instance-id", Value: id})
 	}
 	return t, nil
 }
@@ -51,20 +53,31 @@ func (n none) InstanceID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if id := instanceID(t); id != "" {
+		return id, nil
+	}
+	return "", fmt.Errorf("instance id (instance-id=… in /var/spool/none/meta-data.txt, DMI, /etc/machine-id): %w", ErrAbsent)
+}
+
+func instanceID(t *Tree) string {
 	for _, key := range []string{"instance-id", "instance_id", "INSTANCE_ID"} {
-		if id, ok := t.Get(key); ok && id != "" {
-			return id, nil
+		if id, _ := t.Get(key); id != "" {
+			return id
 		}
 	}
+	return ""
+}
+
+func (n none) hardwareID() string {
 	for _, f := range []string{"sys/class/dmi/id/product_uuid", "etc/machine-id"} {
 		raw, err := os.ReadFile(filepath.Join(n.root, f))
 		id := strings.ToLower(strings.TrimSpace(string(raw)))
 		// Firmware without a UUID reports zeros or ones; "uninitialized" is systemd's word.
 		if err == nil && strings.Trim(id, "0-") != "" && strings.Trim(id, "f-") != "" && id != "uninitialized" {
-			return id, nil
+			return id
 		}
 	}
-	return "", ErrAbsent
+	return ""
 }
 
 // LoginKey is public-keys/0/openssh-key or openssh-key of meta-data.txt.

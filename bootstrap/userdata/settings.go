@@ -15,7 +15,7 @@ import (
 type Settings struct {
 	ClientID         string
 	ClientSecret     secret.String
-	Account          string // may be empty in the query form
+	Account          string // an account number
 	APIHostname      string // host or host:port
 	HTTPProxy        string
 	NoProxy          string
@@ -60,12 +60,13 @@ func (d Data) settings() (Settings, []string) {
 	}
 	s := fromPairs(names, pairs)
 	s.Form = d.Form
-	s.Version, s.Src, s.PatchURL = d.seedKeys()
-	problems := s.check(names)
-	if len(d.identity) > 0 && s.Account == "" {
-		problems = append(problems, "account is missing")
+	if token, _ := lookup(pairs, "RS_API_TOKEN"); s.Account == "" {
+		if number, _, ok := strings.Cut(token, ":"); ok { // <account>:<instance token>
+			s.Account = number
+		}
 	}
-	return s, problems
+	s.Version, s.Src, s.PatchURL = d.seedKeys()
+	return s, s.check(names)
 }
 
 // names maps a setting to its spellings in one form, first one first.
@@ -128,9 +129,7 @@ func (s *Settings) check(n names) []string {
 	need(n.id, s.ClientID, tokenID, "a token id")
 	need(n.secret, s.ClientSecret.Reveal(), token, "a token")
 	need(n.host, s.APIHostname, hostport, "a host name or host:port without scheme")
-	if s.Account != "" {
-		need(n.account, s.Account, account, "an account number")
-	}
+	need(n.account, s.Account, account, "an account number")
 	for _, v := range []*string{&s.HTTPProxy, &s.NoProxy, &s.ContactEmail, &s.AutoLaunch, &s.ExpectedPublicIP} {
 		if !line.MatchString(*v) {
 			*v = ""

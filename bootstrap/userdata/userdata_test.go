@@ -119,12 +119,13 @@ func TestNoSettings(t *testing.T) {
 		"blank":              {" \r\n\t\n", FormEmpty, ""},
 		"user's own":         {"role=web&env=test", FormQuery, ""},
 		"version only":       {"RS_version=10.6.4", FormQuery, ""},
-		"no token":           {"RS_rn_id=7&RS_server=h", FormQuery, "RS_rn_auth is missing"},
-		"empty token":        {"RS_rn_id=7&RS_server=h&RS_rn_auth=", FormQuery, "RS_rn_auth is missing"},
-		"no server":          {"RS_rn_id=7&RS_rn_auth=x", FormQuery, "RS_server is missing"},
-		"server with scheme": {"RS_rn_id=7&RS_rn_auth=x&RS_server=https://h/", FormQuery, "RS_server is not a host name or host:port without scheme"},
-		"server with code":   {"RS_rn_id=7&RS_rn_auth=x&RS_server=$(reboot)", FormQuery, "RS_server is not a host name or host:port without scheme"},
-		"id with quote":      {"RS_rn_id=7'&RS_rn_auth=x&RS_server=h", FormQuery, "RS_rn_id is not a token id"},
+		"no token":           {"RS_account=1&RS_rn_id=7&RS_server=h", FormQuery, "RS_rn_auth is missing"},
+		"empty token":        {"RS_account=1&RS_rn_id=7&RS_server=h&RS_rn_auth=", FormQuery, "RS_rn_auth is missing"},
+		"no server":          {"RS_account=1&RS_rn_id=7&RS_rn_auth=x", FormQuery, "RS_server is missing"},
+		"server with scheme": {"RS_rn_id=7&RS_rn_auth=x&RS_server=https://h/&RS_account=1", FormQuery, "RS_server is not a host name or host:port without scheme"},
+		"server with code":   {"RS_rn_id=7&RS_rn_auth=x&RS_account=1&RS_server=$(reboot)", FormQuery, "RS_server is not a host name or host:port without scheme"},
+		"id with quote":      {"RS_account=1&RS_rn_id=7'&RS_rn_auth=x&RS_server=h", FormQuery, "RS_rn_id is not a token id"},
+		"no account":         {"RS_rn_id=7&RS_rn_auth=x&RS_server=h", FormQuery, "RS_account is missing"},
 		"account not number": {"RS_rn_id=7&RS_rn_auth=x&RS_server=h&RS_account=a", FormQuery, "RS_account is not an account number"},
 		"script":             {"#!/bin/sh\nRS_rn_id=7\nRS_rn_auth=x\nRS_server=h\n", FormScript, ""},
 		"half here-document": {"#!/bin/sh\ncat <<EOF >/var/lib/rightscale-identity\n" + identity, FormScript, ""},
@@ -185,15 +186,15 @@ func TestPairs(t *testing.T) {
 }
 
 func TestOptionalSettings(t *testing.T) {
-	d := Parse([]byte("RS_rn_id=7&RS_rn_auth=s&RS_server=[fd00::1]:8443&RS_http_proxy=u:p@proxy:3128&RS_http_no_proxy=a,b&RS_EIP=192.0.2.1" +
+	d := Parse([]byte("RS_API_TOKEN=71:abc&RS_rn_id=7&RS_rn_auth=s&RS_server=[fd00::1]:8443&RS_http_proxy=u:p@proxy:3128&RS_http_no_proxy=a,b&RS_EIP=192.0.2.1" +
 		"&RS_src=http://10.0.0.5/Dev-1.deb%20x&RS_patch_url=http://h/p&RS_version=5.8RC1"))
 	s, ok := d.Settings()
-	want := Settings{ClientID: "7", ClientSecret: "s", APIHostname: "[fd00::1]:8443", HTTPProxy: "u:p@proxy:3128", NoProxy: "a,b",
+	want := Settings{ClientID: "7", Account: "71", ClientSecret: "s", APIHostname: "[fd00::1]:8443", HTTPProxy: "u:p@proxy:3128", NoProxy: "a,b",
 		ExpectedPublicIP: "192.0.2.1", Src: "http://10.0.0.5/Dev-1.deb", PatchURL: "http://h/p", Version: "5.8", Form: FormQuery}
 	if !ok || s != want {
 		t.Errorf("got %+v %v", s, ok)
 	}
-	s, ok = Parse([]byte("RS_rn_id=7&RS_rn_auth=s&RS_server=h&RS_http_proxy=a\x01b")).Settings()
+	s, ok = Parse([]byte("RS_account=1&RS_rn_id=7&RS_rn_auth=s&RS_server=h&RS_http_proxy=a\x01b")).Settings()
 	if !ok || s.HTTPProxy != "" {
 		t.Errorf("a malformed proxy is not dropped: %+v %v", s, ok)
 	}
