@@ -161,3 +161,7 @@ func Bytes(n int64) string {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
 }
+
+// Clear reports whether the first of two ranked candidates says more surely
+// than the second that it is the root.
+func Clear(first, second Candidate) bool { return score(first) > score(second) }

@@ -1,0 +1,107 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+)
+
+// Artifact is what a build made: a disk, and images when regions were given.
+type Artifact struct {
+	// Disk is the path of the raw disk; the catalogue lies beside it.
+	Disk string
+	// Images are the published images by region.
+	Images map[string]publish.Image
+	// StateData is handed to post-processors.
+	StateData map[string]any
+
+	access awsx.Config
+}
+
+var _ packersdk.Artifact = (*Artifact)(nil)
+
+func (f *flow) artifact(state multistep.StateBag) *Artifact {
+	a := &Artifact{
+		Disk:      f.config.outputPath(),
+		StateData: map[string]any{"generated_data": state.Get("generated_data")},
+		access:    f.config.AWS(),
+	}
+	if r, err := keyResult.get(state); err == nil {
+		a.Images = r.Images
+	}
+	return a
+}
+
+// BuilderId implements packersdk.Artifact.
+func (*Artifact) BuilderId() string { return BuilderID } //nolint:revive // the interface's spelling
+
+// Files implements packersdk.Artifact.
+func (a *Artifact) Files() []string {
+	return []string{a.Disk, filepath.Join(filepath.Dir(a.Disk), catalogueName)}
+}
+
+// Id implements packersdk.Artifact: "region:ami,…" in the order of the regions,
+// or the disk's name when nothing was published.
+func (a *Artifact) Id() string { //nolint:revive // the interface's spelling
+	if len(a.Images) == 0 {
+		return filepath.Base(a.Disk)
+	}
+	var ids []string
+	for _, region := range slices.Sorted(maps.Keys(a.Images)) {
+		ids = append(ids, region+":"+a.Images[region].ImageID)
+	}
+	return strings.Join(ids, ",")
+}
+
+// String implements packersdk.Artifact.
+func (a *Artifact) String() string {
+	if len(a.Images) == 0 {
+		return "Disk: " + a.Disk
+	}
+	var b strings.Builder
+	b.WriteString("AMIs were created:\n")
+	for _, region := range slices.Sorted(maps.Keys(a.Images)) {
+		fmt.Fprintf(&b, "%s: %s\n", region, a.Images[region].ImageID)
+	}
+	b.WriteString("Disk: " + a.Disk)
+	return b.String()
+}
+
+// State implements packersdk.Artifact.
+func (a *Artifact) State(name string) any { return a.StateData[name] }
+
+// Destroy implements packersdk.Artifact: it removes the images with their
+// snapshots, the disk and the catalogue, and goes on past errors.
+func (a *Artifact) Destroy() error {
+	var errs []error
+	if len(a.Images) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+		defer cancel()
+		factory, err := awsx.New(ctx, a.access)
+		if err == nil {
+			err = destroyImages(ctx, factory, &publish.Result{Images: a.Images})
+		}
+		errs = append(errs, err)
+	}
+	for _, file := range a.Files() {
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	_ = os.Remove(filepath.Dir(a.Disk)) // only goes when it is empty
+	return errors.Join(errs...)
+}

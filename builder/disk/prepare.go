@@ -1,0 +1,208 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-multierror"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+)
+
+// BuilderID identifies artifacts of this builder to post-processors.
+const BuilderID = "rightimage.disk"
+
+// decode reads the template's options. Unknown options come back as problems
+// beside the decoded rest, so that Prepare can report everything at once.
+func (c *Config) decode(raws ...any) []error {
+	err := config.Decode(c, &config.DecodeOpts{
+		PluginType:         BuilderID,
+		Interpolate:        true,
+		InterpolateContext: &c.ctx,
+		InterpolateFilter:  &interpolate.RenderFilter{Exclude: []string{"command_wrapper"}},
+	}, raws...)
+	if err == nil {
+		return nil
+	}
+	var several *multierror.Error
+	if errors.As(err, &several) {
+		return several.Errors
+	}
+	return []error{err}
+}
+
+// prepare sets defaults and returns every problem of the template: the option's
+// name, the rule, the value, the remedy.
+func (c *Config) prepare() (warnings []string, problems []error) {
+	problems = append(problems, c.prepareInput()...)
+	problems = append(problems, c.prepareSize()...)
+	problems = append(problems, c.prepareOutput()...)
+	problems = append(problems, c.prepareChroot()...)
+	for _, err := range c.Config.Prepare() {
+		problems = append(problems, err)
+	}
+	if runtime.GOOS != "linux" {
+		problems = append(problems, fmt.Errorf("the builder rightimage-disk mounts the disk and needs Linux; this is %s", runtime.GOOS))
+	}
+	return warnings, problems
+}
+
+// prepareInput checks where the disk comes from. The SDK's own Prepare parses,
+// and for "file:" fetches, the checksum; it is only asked when the rest is
+// right.
+func (c *Config) prepareInput() (problems []error) {
+	urls := c.ISOUrls
+	if c.RawSingleISOUrl != "" {
+		urls = append([]string{c.RawSingleISOUrl}, urls...)
+	}
+	switch {
+	case len(urls) == 0:
+		problems = append(problems, errors.New("iso_url: missing: give the path or http(s) URL of a raw, qcow2 or vmdk disk"))
+	case c.RawSingleISOUrl != "" && len(c.ISOUrls) > 0:
+		problems = append(problems, errors.New("iso_url and iso_urls: both are set; keep one of them"))
+	}
+	remote := false
+	for _, u := range urls {
+		if path, local := localPath(u); !local {
+			remote = true
+		} else if info, err := os.Stat(path); err != nil {
+			problems = append(problems, fmt.Errorf("iso_url: %s: there is no such file on this machine", u))
+		} else if !info.Mode().IsRegular() {
+			problems = append(problems, fmt.Errorf("iso_url: %s is not a file", u))
+		}
+	}
+	switch {
+	case c.ISOChecksum == "":
+		problems = append(problems, errors.New(`iso_checksum: missing: give "sha256:…" (sha256sum prints it), "file:URL" of a checksum file, or "none" for a local disk`))
+	case c.ISOChecksum == "none" && remote:
+		problems = append(problems, errors.New(`iso_checksum: "none" is for local disks only; give the checksum of what iso_url downloads`))
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	_, errs := c.ISOConfig.Prepare(&c.ctx)
+	for _, err := range errs {
+		problems = append(problems, fmt.Errorf("iso_checksum: %w", err))
+	}
+	return problems
+}
+
+// localPath returns the path of a URL that names a local file.
+func localPath(u string) (path string, local bool) {
+	if p, ok := strings.CutPrefix(u, "file://"); ok {
+		return p, true
+	}
+	return u, !strings.Contains(u, "://") && !strings.Contains(u, "::")
+}
+
+func (c *Config) prepareSize() (problems []error) {
+	if c.DiskFormat != "" && !slices.Contains(formats(), c.DiskFormat) {
+		problems = append(problems, fmt.Errorf("disk_format: %q is not supported; it is one of %s, or leave it out", c.DiskFormat, strings.Join(formats(), ", ")))
+	}
+	if c.DiskSize != "" {
+		size, err := parseSize(c.DiskSize)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("disk_size: %w", err))
+		}
+		c.sizeBytes = size
+	}
+	if c.RootPartition < 0 || c.RootPartition > 128 {
+		problems = append(problems, fmt.Errorf("root_partition: %d is not a partition number; use 1 to 128, or leave it out", c.RootPartition))
+	}
+	return problems
+}
+
+// parseSize reads "8G", "8GiB", "512M" or a number of MiB.
+func parseSize(s string) (int64, error) {
+	text := strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(strings.TrimSpace(s)), "IB"), "B")
+	shift := 20
+	for suffix, n := range map[string]int{"M": 20, "G": 30, "T": 40} {
+		if rest, ok := strings.CutSuffix(text, suffix); ok {
+			text, shift = rest, n
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n <= 0 || n > 64<<40>>shift {
+		return 0, fmt.Errorf("%q is not a size between 1M and 64T; write it like 8G or 20480M", s)
+	}
+	return n << shift, nil
+}
+
+func (c *Config) prepareOutput() (problems []error) {
+	name := c.PackerBuildName
+	if name == "" {
+		name = "disk"
+	}
+	if c.OutputDirectory == "" {
+		c.OutputDirectory = "output-" + name
+	}
+	if c.OutputFilename == "" {
+		c.OutputFilename = name + ".raw"
+	}
+	if c.OutputFilename != filepath.Base(c.OutputFilename) || c.OutputFilename == "." || c.OutputFilename == ".." {
+		return []error{fmt.Errorf("output_filename: %q is not a plain file name; put the directory into output_directory", c.OutputFilename)}
+	}
+	if c.OutputFilename == catalogueName {
+		problems = append(problems, fmt.Errorf("output_filename: %s is the name of the catalogue; choose another", catalogueName))
+	}
+	if info, err := os.Stat(c.OutputDirectory); err == nil && !info.IsDir() {
+		problems = append(problems, fmt.Errorf("output_directory: %s is a file; choose another name", c.OutputDirectory))
+	}
+	if _, err := os.Stat(c.outputPath()); err == nil && !c.PackerForce {
+		problems = append(problems, fmt.Errorf("output_directory: %s exists; choose another name, remove it, or run packer build -force to replace it", c.outputPath()))
+	}
+	return problems
+}
+
+// outputPath is where the finished disk goes.
+func (c *Config) outputPath() string { return filepath.Join(c.OutputDirectory, c.OutputFilename) }
+
+func (c *Config) prepareChroot() (problems []error) {
+	if c.ChrootMounts == nil {
+		c.ChrootMounts = defaultMounts()
+	}
+	for i, m := range c.ChrootMounts {
+		if len(m) != 3 || m[0] == "" || m[1] == "" || !filepath.IsAbs(m[2]) {
+			problems = append(problems, fmt.Errorf(`chroot_mounts: entry %d is %q; each is [type, source, absolute mount point], such as ["proc", "proc", "/proc"]`, i+1, m))
+		}
+	}
+	if c.CopyFiles == nil {
+		// A machine without the default file simply lends nothing.
+		if _, err := os.Stat(defaultCopyFile); err == nil {
+			c.CopyFiles = []string{defaultCopyFile}
+		}
+	}
+	for _, f := range c.CopyFiles {
+		if info, err := os.Stat(f); !filepath.IsAbs(f) || err != nil || !info.Mode().IsRegular() {
+			problems = append(problems, fmt.Errorf("copy_files: %q: it must be the absolute path of a file on this machine", f))
+		}
+	}
+	if c.CommandWrapper == "" {
+		c.CommandWrapper = defaultRootWrapper
+		if os.Geteuid() != 0 {
+			c.CommandWrapper = defaultUserWrapper
+		}
+	}
+	if err := checkWrapper(c.CommandWrapper); err != nil {
+		problems = append(problems, fmt.Errorf("command_wrapper: %w", err))
+	}
+	return problems
+}
+
+// collect turns problems into the one error that Packer prints.
+func collect(problems []error) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return packersdk.MultiErrorAppend(nil, problems...)
+}

@@ -1,0 +1,82 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+)
+
+// publishImage uploads the finished disk and registers it in the target
+// regions. When a later step fails, the images go again.
+func (f *flow) publishImage(ctx context.Context, j *job) error {
+	if !f.config.Wanted() {
+		return nil
+	}
+	work, err := keyWork.get(j.state)
+	if err != nil {
+		return err
+	}
+	config := f.config.Config
+	if config.AMIArchitecture == "" {
+		config.AMIArchitecture = f.guestArch(j)
+	}
+	config.Provenance = f.provenance(j)
+	factory, err := awsx.New(ctx, config.AWS())
+	if err != nil {
+		return err
+	}
+	result, err := publish.Publish(ctx, factory, work, config, j.ui)
+	if err != nil {
+		return err
+	}
+	keyResult.put(j.state, result)
+	j.owe("published images", func(ctx context.Context) error {
+		if !failed(j.state) {
+			return nil
+		}
+		return destroyImages(ctx, factory, result)
+	})
+	return nil
+}
+
+// provenance says where the image comes from, for its tags.
+func (f *flow) provenance(j *job) map[string]string {
+	out := map[string]string{}
+	if source, ok := j.state.Get("SourceImageURL").(string); ok {
+		out["source"] = redactURL(source)
+	}
+	if f.config.ISOChecksum != "none" {
+		out["source-checksum"] = f.config.ISOChecksum
+	}
+	if g, err := keyGuest.get(j.state); err == nil && g.ID != "" {
+		out["os"] = g.ID + " " + g.Version
+	}
+	return out
+}
+
+// redactURL drops what may be secret in a URL: user, password and query.
+func redactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" {
+		return s
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// destroyImages removes published images with their snapshots.
+func destroyImages(ctx context.Context, factory *awsx.Factory, result *publish.Result) error {
+	d, ok := any(result).(interface {
+		Destroy(context.Context, *awsx.Factory) error
+	})
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return d.Destroy(ctx, factory)
+}

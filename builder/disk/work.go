@@ -1,0 +1,112 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
+)
+
+// checkHost finds out before anything is made whether commands really run as
+// root and whether the programs are there.
+func (f *flow) checkHost(ctx context.Context, _ *job) error {
+	out, err := quick(ctx, f.root, "id", "-u")
+	if err != nil || strings.TrimSpace(out) != "0" {
+		reason := "they run as user id " + strings.TrimSpace(out)
+		if err != nil {
+			reason = err.Error()
+		}
+		return fmt.Errorf("mounting needs root, and command_wrapper = %q does not give it (%s): run packer as root, allow sudo without a password, or set command_wrapper",
+			f.config.CommandWrapper, reason)
+	}
+	var missing []string
+	for _, tool := range []string{"losetup", "mount", "umount", "chroot", "cp", "readlink"} {
+		if _, err := quick(ctx, f.root, "sh", "-c", `command -v "$1"`, "sh", tool); err != nil {
+			missing = append(missing, tool)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("these programs are missing on this machine: %s (Debian packages mount, util-linux, coreutils)", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// workspace makes output_directory and, inside it, the temporary directory of
+// this build, so that the finished disk only has to be renamed.
+func (f *flow) workspace(_ context.Context, j *job) error {
+	out := f.config.OutputDirectory
+	_, statErr := os.Stat(out)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return err
+	}
+	if errors.Is(statErr, os.ErrNotExist) {
+		j.owe("directory "+out, func(context.Context) error {
+			if failed(j.state) {
+				_ = os.Remove(out) // only goes when it is empty
+			}
+			return nil
+		})
+	}
+	// The kernel names mounts by their real, absolute path.
+	real, err := filepath.Abs(out)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(real, ".rightimage-build-")
+	if err != nil {
+		return err
+	}
+	j.owe("directory "+dir, func(context.Context) error { return os.RemoveAll(dir) })
+	keyWorkDir.put(j.state, dir)
+	return nil
+}
+
+// copyDisk makes the raw working copy of the input.
+func (f *flow) copyDisk(ctx context.Context, j *job) error {
+	input, err := keyInput.get(j.state)
+	if err != nil {
+		return err
+	}
+	dir, err := keyWorkDir.get(j.state)
+	if err != nil {
+		return err
+	}
+	format, err := detectFormat(input, f.config.DiskFormat)
+	if err != nil {
+		return err
+	}
+	info, err := inspect(ctx, f.user, input, format)
+	if err != nil {
+		return err
+	}
+	if f.config.sizeBytes > 0 && f.config.sizeBytes < info.size {
+		return fmt.Errorf("disk_size = %q is smaller than the input disk (%s); a disk can only grow", f.config.DiskSize, rootfs.Bytes(info.size))
+	}
+	if err := checkSpace(dir, info.needed); err != nil {
+		return err
+	}
+	work := filepath.Join(dir, "disk.raw")
+	j.ui.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.size), rootfs.Bytes(info.needed)))
+	if err := copyOut(ctx, f.user, input, work, format); err != nil {
+		return err
+	}
+	if size := max(f.config.sizeBytes, roundUp(info.size, 512)); size != info.size {
+		if err := os.Truncate(work, size); err != nil {
+			return err
+		}
+	}
+	keyWork.put(j.state, work)
+	return nil
+}
+
+func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
