@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -142,6 +143,29 @@ func (p *Platform) Server(ctx context.Context, name string) (Server, error) {
 		}
 	}
 	return Server{}, fmt.Errorf("no server %q on the platform", name)
+}
+
+// AuditText is every audit entry of a server, oldest first, with its detail.
+func (p *Platform) AuditText(ctx context.Context, server string) (string, error) {
+	out, err := p.Admin(ctx, "audit", "list", "--server", server, "--json")
+	if err != nil {
+		return "", err
+	}
+	var list []struct {
+		ID int64 `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for _, entry := range list {
+		out, err := p.Admin(ctx, "audit", "show", strconv.FormatInt(entry.ID, 10))
+		if err != nil {
+			return "", err
+		}
+		text.WriteString(out)
+	}
+	return text.String(), nil
 }
 
 // errStranded ends a wait for operational early.

@@ -39,10 +39,10 @@ func instancesOf(ctx context.Context, t *testing.T, s *chain.Story, id string) i
 	return n
 }
 
-// auditText is every audit entry of a server with its detail, as JSON.
+// auditText is every audit entry of a server, summary and detail.
 func auditText(ctx context.Context, t *testing.T, s *chain.Story, server string) string {
 	t.Helper()
-	out, err := s.Platform.Admin(ctx, "audit", "list", "--server", server, "--detail", "--json")
+	text, err := s.Platform.AuditText(ctx, server)
 	require.NoError(t, err)
-	return out
+	return text
 }
