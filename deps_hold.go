@@ -37,4 +37,3 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-func main() {}
