@@ -85,8 +85,7 @@ func Run(ctx context.Context, opt Options) (Facts, error) {
 		opt.Log.Info("enrolled already", "identity", facts.Identity, "api_url", facts.APIURL)
 		return facts, nil
 	}
-	began, err := begin(opt, id)
-	if err != nil {
+	if err := begin(opt, id); err != nil {
 		return Facts{}, err
 	}
 	s, err := session.New(session.Options{
@@ -99,8 +98,8 @@ func Run(ctx context.Context, opt Options) (Facts, error) {
 	if err := connect(ctx, s, opt.Timeout); err != nil {
 		return Facts{}, fmt.Errorf("enrol with %s: %w", id.APIHostname, err)
 	}
-	facts := Facts{Identity: began.Identity, ClientID: id.ClientID, Facts: s.Facts(), Version: opt.Version, EnrolledAt: opt.Clock.Now().Unix()}
-	if err := save(opt.Root.Session(), facts); err != nil {
+	facts, err := Save(opt.Root, id, s.Facts(), opt.Version, opt.Clock.Now())
+	if err != nil {
 		return Facts{}, err
 	}
 	opt.Log.Info("enrolled", "identity", facts.Identity, "api_url", facts.APIURL, "shard", facts.ShardID)
@@ -133,16 +132,23 @@ func (l limit) Sleep(ctx context.Context, d time.Duration) error {
 
 // begin saves the options of the first run; a later run of the same identity
 // leaves them as they are.
-func begin(opt Options, id identity.Identity) (first, error) {
+func begin(opt Options, id identity.Identity) error {
 	var old first
 	if text, err := os.ReadFile(opt.Root.Enrollment()); err == nil && json.Unmarshal(text, &old) == nil && old.Identity == id.AgentID() {
-		return old, nil
+		return nil
 	}
 	f := first{
 		ID: id.ClientID, Account: id.Account, APIURL: id.APIURL(), Retry: int64(opt.Timeout / time.Second),
 		StartedAt: opt.Clock.Now().Unix(), Identity: id.AgentID(),
 	}
-	return f, save(opt.Root.Enrollment(), f)
+	return save(opt.Root.Enrollment(), f)
+}
+
+// Save writes what an authorisation brought. The agent does so too, should it
+// have started without an enrolment.
+func Save(root paths.Root, id identity.Identity, s session.Facts, version string, at time.Time) (Facts, error) {
+	f := Facts{Identity: id.AgentID(), ClientID: id.ClientID, Facts: s, Version: version, EnrolledAt: at.Unix()}
+	return f, save(root.Session(), f)
 }
 
 // Load reads what an earlier enrolment saved.

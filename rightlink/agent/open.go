@@ -1,0 +1,202 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/clock"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/identity"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/scripts"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/session"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/spool"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/state"
+)
+
+// ErrRunning says that another agent runs on this machine.
+var ErrRunning = errors.New("another rightlink runs on this machine")
+
+// DefaultDecommissionTimeout bounds the decommission scripts unless
+// features.yml says otherwise; finalLimit is for what comes after them.
+const (
+	DefaultDecommissionTimeout = 180 * time.Second
+	finalLimit                 = 8 * time.Second
+)
+
+// open takes the lock and reads what is on disk; nothing is sent yet.
+func open(opt Options) (a *Agent, err error) {
+	if opt.Clock == nil {
+		opt.Clock = clock.Real{}
+	}
+	if opt.Commands == nil {
+		opt.Commands = run.Exec{}
+	}
+	if opt.Notify == nil {
+		opt.Notify = func(string) {}
+	}
+	if opt.Packages == nil {
+		opt.Packages = scripts.NewInstaller(opt.Clock)
+	}
+	a = &Agent{opt: opt, log: opt.Log}
+	if a.id, err = identity.Load(opt.Root.Identity()); err != nil {
+		return nil, err
+	}
+	if a.unlock, err = lock(opt.Root); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			a.unlock()
+		}
+	}()
+	if a.spool, err = spool.Read(opt.Root); err != nil {
+		a.log.Warn("the spool is incomplete; scripts see fewer variables", "error", err)
+	}
+	if a.store, err = state.Open(opt.Root); err != nil {
+		return nil, err
+	}
+	if a.past, err = state.OpenPast(opt.Root); err != nil {
+		return nil, err
+	}
+	a.session, err = session.New(session.Options{
+		Identity: a.id, Version: opt.Version, CAFile: opt.Root.CA(), Clock: opt.Clock, Log: a.log, Transport: opt.Transport,
+		OnContact: func(at time.Time) {
+			if err := a.store.Contact(at); err != nil {
+				a.log.Warn("noting the last contact", "error", err)
+			}
+		},
+	})
+	return a, err
+}
+
+// begin finds out what this start means and saves it.
+func (a *Agent) begin() (state.Start, error) {
+	start, err := a.store.Begin(a.id.AgentID(), a.spool.ResourceUID)
+	if err != nil {
+		return start, err
+	}
+	if start == state.Bundled {
+		if err := a.past.Forget(); err != nil {
+			return start, err
+		}
+	}
+	// Left over by an agent that was killed while a script ran.
+	old, _ := filepath.Glob(filepath.Join(a.opt.Root.Scripts(), "rll-*"))
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			a.log.Warn("removing an old script directory", "error", err)
+		}
+	}
+	a.log.Info("rightlink starts", "version", a.opt.Version, "start", start, "state", a.value(), "identity", a.id.AgentID())
+	return start, nil
+}
+
+// close sends the last of the audit text and lets the lock go.
+func (a *Agent) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalLimit)
+	defer cancel()
+	for _, entry := range a.audits {
+		if err := entry.Close(ctx); err != nil {
+			a.log.Warn("the end of an audit entry is lost", "error", err)
+		}
+	}
+	a.unlock()
+}
+
+// lock makes sure that one agent runs; the file holds its process id.
+func lock(root paths.Root) (func(), error) {
+	if err := os.MkdirAll(root.RunDir(), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(root.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid, _ := Running(root)
+		_ = f.Close()
+		return nil, fmt.Errorf("%w (process %d)", ErrRunning, pid)
+	}
+	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// Running returns the process id of the running agent, if there is one.
+func Running(root paths.Root) (pid int, ok bool) {
+	f, err := os.Open(root.Lock())
+	if err != nil {
+		return 0, false
+	}
+	defer func() { _ = f.Close() }()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return 0, false // closing the file lets the lock go
+	}
+	text, err := os.ReadFile(root.Lock())
+	if err != nil {
+		return 0, true
+	}
+	pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid, true
+}
+
+// decommissionTimeout reads decommission.timeout (seconds) of features.yml.
+func (a *Agent) decommissionTimeout() time.Duration {
+	var features struct {
+		Decommission struct {
+			Timeout int `yaml:"timeout"`
+		} `yaml:"decommission"`
+	}
+	text, err := os.ReadFile(a.opt.Root.Features())
+	if errors.Is(err, os.ErrNotExist) {
+		return DefaultDecommissionTimeout
+	}
+	if err == nil {
+		err = yaml.Unmarshal(text, &features)
+	}
+	if err != nil {
+		a.log.Warn("features.yml cannot be read; decommission.timeout keeps its default", "error", err)
+	}
+	if features.Decommission.Timeout <= 0 {
+		return DefaultDecommissionTimeout
+	}
+	return time.Duration(features.Decommission.Timeout) * time.Second
+}
+
+func (a *Agent) value() string {
+	f, _ := a.store.Get()
+	return f.Value
+}
+
+func (a *Agent) chance() float64 { return rand.Float64() } //nolint:gosec // jitter needs no cryptography
+
+func (a *Agent) notify(text string) { a.opt.Notify(text) }
+
+// status shows in "systemctl status".
+func (a *Agent) status(text string) { a.notify("STATUS=" + text) }
+
+// extend asks the service manager for the time that decommissioning takes.
+func (a *Agent) extend(d time.Duration) {
+	a.notify(fmt.Sprintf("STOPPING=1\nSTATUS=decommissioning\nEXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+}
