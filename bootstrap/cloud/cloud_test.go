@@ -10,132 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
-
-// fakeIMDS is a metadata service whose faults are fields.
-type fakeIMDS struct {
-	leaves map[string]string // path below /latest → body
-
-	mu        sync.Mutex
-	tokens    int
-	valid     string
-	fail      map[string][]int // path → statuses to answer first
-	closeEach bool
-	delay     time.Duration
-	hang      bool
-	dropFirst int // connections cut without an answer
-	inFlight  int
-	maxFlight int
-	conns     map[string]bool
-	proxied   bool
-}
-
-func (f *fakeIMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	if f.conns == nil {
-		f.conns = map[string]bool{}
-	}
-	f.conns[r.RemoteAddr] = true
-	f.inFlight++
-	f.maxFlight = max(f.maxFlight, f.inFlight)
-	f.proxied = f.proxied || r.URL.IsAbs()
-	cut := f.dropFirst > 0
-	f.dropFirst--
-	f.mu.Unlock()
-	defer func() { f.mu.Lock(); f.inFlight--; f.mu.Unlock() }()
-	if cut {
-		conn, _, _ := w.(http.Hijacker).Hijack()
-		_ = conn.Close()
-		return
-	}
-	if f.hang {
-		<-r.Context().Done()
-		return
-	}
-	time.Sleep(f.delay)
-	if f.closeEach {
-		w.Header().Set("Connection", "close")
-	}
-	f.answer(w, r)
-}
-
-func (f *fakeIMDS) answer(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s := f.fail[r.URL.Path]; len(s) > 0 {
-		f.fail[r.URL.Path] = s[1:]
-		w.WriteHeader(s[0])
-		return
-	}
-	if r.URL.Path == "/latest/api/token" {
-		if r.Method != http.MethodPut || r.Header.Get("X-aws-ec2-metadata-token-ttl-seconds") == "" {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		f.tokens++
-		f.valid = fmt.Sprintf("token-%d", f.tokens)
-		fmt.Fprint(w, f.valid)
-		return
-	}
-	if r.Header.Get("X-aws-ec2-metadata-token") != f.valid || f.valid == "" {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	body, ok := f.leaves[strings.TrimPrefix(r.URL.Path, "/latest/")]
-	if !ok {
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	fmt.Fprint(w, body)
-}
-
-func sampleLeaves() map[string]string {
-	return map[string]string{
-		"user-data":                          "a=b&RS_rn_id=1",
-		"meta-data/":                         "ami-id\nempty\ngone\niam/\ninstance-id\nnetwork/\nplacement/\npublic-keys/\nsecond\n../evil\n\nsecond",
-		"meta-data/ami-id":                   "ami-1",
-		"meta-data/empty":                    "",
-		"meta-data/iam/":                     "info\nsecurity-credentials/",
-		"meta-data/iam/info":                 "{}",
-		"meta-data/instance-id":              "i-0123",
-		"meta-data/network/":                 "interfaces/",
-		"meta-data/network/interfaces/":      "macs/",
-		"meta-data/network/interfaces/macs/": "02:00:00:00:00:01/\n",
-		"meta-data/network/interfaces/macs/02:00:00:00:00:01/":    "mac\n",
-		"meta-data/network/interfaces/macs/02:00:00:00:00:01/mac": "02:00:00:00:00:01",
-		"meta-data/placement/":                  "availability-zone",
-		"meta-data/placement/availability-zone": "us-east-1a",
-		"meta-data/public-keys/":                "0=my key",
-		"meta-data/public-keys/0/":              "openssh-key",
-		"meta-data/public-keys/0/openssh-key":   "ssh-ed25519 AAAA me\n",
-		"meta-data/second":                      "line 1\nline 2\n",
-	}
-}
-
-func open(t testing.TB, f *fakeIMDS, o Options) Cloud {
-	t.Helper()
-	srv := httptest.NewServer(f)
-	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
-	o.Endpoint, o.Root = srv.URL, t.TempDir()
-	c, err := New("ec2", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func flat(tree *Tree) map[string]string {
-	m := map[string]string{}
-	tree.Walk(func(path []string, v string) { m[strings.Join(path, "/")] = v })
-	return m
-}
 
 func TestMetaDataWalk(t *testing.T) {
 	f := &fakeIMDS{leaves: sampleLeaves()}
@@ -251,6 +130,20 @@ func TestDeadlineNamesTheCause(t *testing.T) {
 	}
 }
 
+// TestWalkGivesUp: a leaf that never comes ends the walk at the deadline, with
+// its name.
+func TestWalkGivesUp(t *testing.T) {
+	busy := []int{}
+	for range 100 {
+		busy = append(busy, http.StatusServiceUnavailable)
+	}
+	f := &fakeIMDS{leaves: sampleLeaves(), fail: map[string][]int{"/latest/meta-data/second": busy}}
+	_, err := open(t, f, Options{Deadline: time.Second}).MetaData(t.Context())
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "meta-data/second") || !strings.Contains(err.Error(), "503") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestHostileTrees(t *testing.T) {
 	deep := map[string]string{}
 	for path, i := "meta-data/", 0; i < 20; i++ {
@@ -271,7 +164,7 @@ func TestHostileTrees(t *testing.T) {
 func TestRedirectsStayOnTheService(t *testing.T) {
 	var stolen string
 	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		stolen = r.Header.Get(tokenHeader)
+		stolen = r.Header.Get(sessionHeader)
 	}))
 	defer thief.Close()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -302,113 +195,6 @@ func TestNoProxyAndEndpointVariable(t *testing.T) {
 	real, _ := New("ec2", Options{})
 	if base := real.(local).Cloud.(ec2).base; base != imdsEndpoint {
 		t.Errorf("the variable must not count on a real machine, base is %s", base)
-	}
-}
-
-func TestLocalFiles(t *testing.T) {
-	const settings = "RS_rn_id=1&RS_rn_auth=x&RS_server=h&RS_account=1"
-	tests := map[string]struct {
-		cloud, own, extra, want string
-	}{
-		"cloud's":                      {cloud: settings, extra: "other=1", want: settings},
-		"own file wins":                {cloud: settings, own: "mine=1", want: "mine=1"},
-		"blank own file does not":      {cloud: settings, own: " \n", want: settings},
-		"extra fills in":               {cloud: "role=web", extra: settings, want: settings},
-		"extra without cloud's":        {extra: settings, want: settings},
-		"cloud's if there is no extra": {cloud: "role=web", want: "role=web"},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			f := &fakeIMDS{leaves: map[string]string{}}
-			if tc.cloud != "" {
-				f.leaves["user-data"] = tc.cloud
-			}
-			c := open(t, f, Options{})
-			put(t, c.(local).root, "var/spool/ec2/user-data.txt", tc.own)
-			put(t, c.(local).root, "var/spool/rightscale/user-data.txt", tc.extra)
-			if raw, err := c.UserData(t.Context()); string(raw) != tc.want || err != nil {
-				t.Errorf("got %q, %v", raw, err)
-			}
-		})
-	}
-}
-
-func put(t *testing.T, root, path, content string) {
-	t.Helper()
-	if content == "" {
-		return
-	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(root, path), []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestNone(t *testing.T) {
-	root := t.TempDir()
-	c, err := New("none", Options{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.UserData(t.Context()); !errors.Is(err, ErrAbsent) {
-		t.Errorf("user-data: %v", err)
-	}
-	if tree, err := c.MetaData(t.Context()); err != nil || !tree.Empty() {
-		t.Errorf("metadata: %v %v", tree, err)
-	}
-	if _, err := c.InstanceID(t.Context()); !errors.Is(err, ErrAbsent) {
-		t.Errorf("id: %v", err)
-	}
-	put(t, root, "etc/machine-id", "uninitialized\n")
-	if _, err := c.InstanceID(t.Context()); !errors.Is(err, ErrAbsent) {
-		t.Errorf("id: %v", err)
-	}
-	put(t, root, "etc/machine-id", "0123456789abcdef0123456789abcdef\n")
-	if id, _ := c.InstanceID(t.Context()); id != "0123456789abcdef0123456789abcdef" {
-		t.Errorf("id %q", id)
-	}
-	if tree, err := c.MetaData(t.Context()); err != nil || len(flat(tree)) != 1 || flat(tree)["instance-id"] == "" {
-		t.Errorf("metadata must name the instance: %v %v", flat(tree), err)
-	}
-	put(t, root, "sys/class/dmi/id/product_uuid", "00000000-0000-0000-0000-000000000000\n")
-	if id, _ := c.InstanceID(t.Context()); !strings.HasPrefix(id, "0123") {
-		t.Errorf("id %q", id)
-	}
-	put(t, root, "var/spool/none/meta-data.txt", "instance-id=vm-7\r\nopenssh-key=ssh-rsa A=\r\n# note=1\n")
-	put(t, root, "var/spool/none/user-data.txt", "a=b")
-	id, _ := c.InstanceID(t.Context())
-	key, _ := c.LoginKey(t.Context())
-	raw, _ := c.UserData(t.Context())
-	if id != "vm-7" || key != "ssh-rsa A=" || string(raw) != "a=b" {
-		t.Errorf("%q %q %q", id, key, raw)
-	}
-}
-
-func TestUnknownCloud(t *testing.T) {
-	if _, err := New("azure", Options{}); err == nil || !strings.Contains(err.Error(), "ec2, none") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestRecognise(t *testing.T) {
-	tests := map[string]struct {
-		h    Hints
-		want string
-	}{
-		"nitro":       {Hints{SysVendor: "Amazon EC2", ProductName: "t3.micro"}, "ec2"},
-		"metal":       {Hints{ChassisAssetTag: "Amazon EC2"}, "ec2"},
-		"xen":         {Hints{SysVendor: "Xen", BIOSVersion: "4.11.amazon", ProductUUID: "EC2E1916-9099-7CAF-FD21-012345ABCDEF"}, "ec2"},
-		"xen swapped": {Hints{BIOSVersion: "4.2.amazon", ProductUUID: "45E12AEC-DCD1-B213-94ED-012345ABCDEF"}, "ec2"},
-		"other xen":   {Hints{SysVendor: "Xen", BIOSVersion: "4.11", ProductUUID: "EC2E1916-9099-7CAF-FD21-012345ABCDEF"}, ""},
-		"qemu":        {Hints{SysVendor: "QEMU"}, ""},
-		"nothing":     {Hints{}, ""},
-	}
-	for name, tc := range tests {
-		if got := Recognise(tc.h); got != tc.want {
-			t.Errorf("%s: got %q", name, got)
-		}
 	}
 }
 

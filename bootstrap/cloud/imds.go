@@ -22,9 +22,9 @@ import (
 // Where EC2's metadata service is, and its limits.
 const (
 	imdsEndpoint   = "http://169.254.169.254"
-	tokenPath      = "/latest/api/token"
-	tokenHeader    = "X-aws-ec2-metadata-token" //nolint:gosec // a header name
-	tokenTTL       = "21600"                    // seconds, the most that EC2 grants
+	apiPath        = "/latest/api/token"
+	sessionHeader  = "X-aws-ec2-metadata-token"
+	ttlSeconds     = "21600" // the most that EC2 grants
 	attemptTimeout = 5 * time.Second
 	maxRedirects   = 16
 	maxValue       = 1 << 20
@@ -111,12 +111,12 @@ func (m *imds) try(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	body, status, err := m.do(ctx, http.MethodGet, path, tokenHeader, token)
+	body, status, err := m.do(ctx, http.MethodGet, path, sessionHeader, token)
 	if status == http.StatusUnauthorized {
 		if token, err = m.currentToken(ctx, token); err != nil {
 			return "", err
 		}
-		body, status, err = m.do(ctx, http.MethodGet, path, tokenHeader, token)
+		body, status, err = m.do(ctx, http.MethodGet, path, sessionHeader, token)
 	}
 	if err != nil {
 		return "", err
@@ -133,7 +133,7 @@ func (m *imds) currentToken(ctx context.Context, stale string) (string, error) {
 		return m.token, nil
 	}
 	m.token = ""
-	body, status, err := m.do(ctx, http.MethodPut, tokenPath, tokenHeader+"-ttl-seconds", tokenTTL)
+	body, status, err := m.do(ctx, http.MethodPut, apiPath, sessionHeader+"-ttl-seconds", ttlSeconds)
 	if err != nil {
 		return "", err
 	}

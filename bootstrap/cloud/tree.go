@@ -36,8 +36,7 @@ func (t *Tree) Get(path ...string) (string, bool) {
 	return node.Value, true
 }
 
-// Walk calls fn for every leaf, in order, with its path. The path is only valid
-// during the call.
+// Walk calls fn for every leaf, in order, with its path.
 func (t *Tree) Walk(fn func(path []string, value string)) {
 	if t == nil {
 		return
@@ -45,7 +44,7 @@ func (t *Tree) Walk(fn func(path []string, value string)) {
 	var walk func(node *Tree, path []string)
 	walk = func(node *Tree, path []string) {
 		for _, c := range node.Children {
-			p := append(path, c.Name)
+			p := slices.Concat(path, []string{c.Name})
 			if c.Dir {
 				walk(c, p)
 				continue

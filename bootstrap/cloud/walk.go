@@ -7,9 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Bounds of the tree. EC2's has about a hundred leaves and six levels.
@@ -23,26 +22,42 @@ const (
 // that the service refuses are dropped, as the original did; a service that
 // goes silent is an error. Directories that skip accepts are left out.
 func (m *imds) walk(ctx context.Context, path string, skip func(path string) bool) (*Tree, error) {
-	g, ctx := errgroup.WithContext(ctx)
-	w := &walker{m: m, g: g, skip: skip}
-	root := &Tree{Dir: true}
 	listing, err := m.get(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	g.Go(func() error { return w.expand(ctx, root, path, listing, 0) })
-	if err := g.Wait(); err != nil {
-		return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &walker{m: m, skip: skip, cancel: cancel}
+	root := &Tree{Dir: true}
+	w.run(func() error { return w.expand(ctx, root, path, listing, 0) })
+	w.Wait()
+	if w.err != nil {
+		return nil, w.err
 	}
 	root.prune()
 	return root, nil
 }
 
 type walker struct {
+	sync.WaitGroup
+
 	m     *imds
-	g     *errgroup.Group
 	nodes atomic.Int64
 	skip  func(string) bool
+
+	cancel context.CancelFunc
+	once   sync.Once
+	err    error // the first one; it ended the walk
+}
+
+// run starts fn; its error ends the walk.
+func (w *walker) run(fn func() error) {
+	w.Go(func() {
+		if err := fn(); err != nil {
+			w.once.Do(func() { w.err = err; w.cancel() })
+		}
+	})
 }
 
 // expand adds the listing's entries to dir and starts a fetch for each.
@@ -62,7 +77,7 @@ func (w *walker) expand(ctx context.Context, dir *Tree, path, listing string, le
 			return fmt.Errorf("metadata service: more than %d entries", maxNodes)
 		}
 		dir.Children = append(dir.Children, child)
-		w.g.Go(func() error { return w.fetch(ctx, child, at, level) })
+		w.run(func() error { return w.fetch(ctx, child, at, level) })
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func metaDataFiles(tree *cloud.Tree, prefix string) []file {
 func leavesOf(tree *cloud.Tree) []leaf {
 	var leaves []leaf
 	tree.Walk(func(path []string, value string) {
-		leaves = append(leaves, leaf{append([]string(nil), path...), value})
+		leaves = append(leaves, leaf{path, value})
 	})
 	return leaves
 }

@@ -29,7 +29,7 @@ const leftover = ".cloud."
 // lock makes writers wait for each other. It locks the parent directory itself,
 // so that no lock file stays behind, and creates it if needed.
 func lock(parent string) (unlock func(), err error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // /var/spool is public
+	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
 	d, err := os.Open(parent)

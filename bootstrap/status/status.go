@@ -90,7 +90,7 @@ func Load(root string) (Status, error) {
 // directory, so that no lock file stays behind.
 func Update(root string, fn func(*Status) error) error {
 	dir := filepath.Dir(Path(root))
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the directory is public, the file is not
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
 	unlock, err := lock(dir)

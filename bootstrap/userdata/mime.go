@@ -53,7 +53,7 @@ func (d *Data) fromParts(contentType string, body io.Reader, depth int, left *in
 	parts := multipart.NewReader(body, params["boundary"])
 	for {
 		part, err := parts.NextPart()
-		if err == io.EOF { //nolint:errorlint // multipart documents exactly io.EOF
+		if errors.Is(err, io.EOF) {
 			return found
 		}
 		if err != nil {
