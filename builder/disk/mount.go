@@ -89,28 +89,20 @@ const unmountTries = 10
 // mount that stays busy goes lazily, and lazy tells so.
 func (a *attachment) unmount(ctx context.Context) error {
 	var last error
-	for try := range unmountTries {
+	for range unmountTries {
 		mounts, err := mountsBelow(a.dir)
 		if err != nil {
 			return err
-		}
-		if len(mounts) == 0 {
-			return nil
-		}
-		if err := killInside(ctx, a.root, a.dir); err != nil {
-			last = err
-		}
-		if try == unmountTries-1 {
-			break
 		}
 		for _, m := range mounts {
 			if _, err := a.root.Run(ctx, "umount", m); err != nil {
 				last = err
 			}
 		}
-		if mounts, err = mountsBelow(a.dir); err == nil && len(mounts) == 0 {
-			return nil
+		if mounts, err = mountsBelow(a.dir); err != nil || len(mounts) == 0 {
+			return err
 		}
+		last = errors.Join(last, killInside(ctx, a.root, a.dir))
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
@@ -118,8 +110,7 @@ func (a *attachment) unmount(ctx context.Context) error {
 		}
 	}
 	a.lazy = true
-	_, err := a.root.Run(ctx, "umount", "--lazy", "--recursive", a.dir)
-	if err != nil {
+	if _, err := a.root.Run(ctx, "umount", "--lazy", "--recursive", a.dir); err != nil {
 		return errors.Join(last, err)
 	}
 	return nil
