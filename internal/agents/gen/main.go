@@ -1,0 +1,169 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command gen builds both agents for both architectures and writes them to
+// internal/agents/dist, from where the plugin embeds them. Files that would
+// not change are left alone, so that builds stay quick; several runs at once
+// do each other no harm.
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/mirror/build"
+	"github.com/rightimage/packer-plugin-rightimage/version"
+)
+
+func main() {
+	if err := generate(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "gen:", err)
+		os.Exit(1)
+	}
+}
+
+func generate(ctx context.Context) error {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	// Packages carry a fixed time where nobody asks for another: their content
+	// then depends on the sources alone.
+	at, err := build.Time(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "agents-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	g := generator{root: root, dist: filepath.Join(root, "internal/agents/dist"), tmp: tmp, at: at}
+	if err := os.MkdirAll(g.dist, 0o755); err != nil {
+		return err
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		if err := errors.Join(g.bootstrap(ctx, arch), g.rightlink(ctx, arch)); err != nil {
+			return err
+		}
+	}
+	return g.removeOthers()
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := run.Exec{}.Run(ctx, "go", "env", "GOMOD")
+	mod := strings.TrimSpace(out)
+	if err != nil || mod == "" || mod == os.DevNull {
+		return "", errors.Join(errors.New("run this inside the module"), err)
+	}
+	return filepath.Dir(mod), nil
+}
+
+type generator struct {
+	root, dist, tmp string
+	at              time.Time
+	made            []string
+}
+
+// limits of the stripped binaries in bytes.
+const (
+	bootstrapLimit = 12 << 20
+	rightlinkLimit = 16 << 20
+)
+
+func (g *generator) bootstrap(ctx context.Context, arch string) error {
+	file, err := g.compile(ctx, "./cmd/bootstrap", arch, bootstrapLimit)
+	if err != nil {
+		return err
+	}
+	binary, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var packed bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	_, werr := zip.Write(binary)
+	if err := errors.Join(werr, zip.Close()); err != nil {
+		return err
+	}
+	return g.put("bootstrap_linux_"+arch+".gz", packed.Bytes())
+}
+
+func (g *generator) rightlink(ctx context.Context, arch string) error {
+	file, err := g.compile(ctx, "./cmd/rightlink", arch, rightlinkLimit)
+	if err != nil {
+		return err
+	}
+	in := build.Input{Version: version.Package(), Arch: arch, Binary: file, Time: g.at}
+	var debian, tarball bytes.Buffer
+	if err := errors.Join(build.Deb(&debian, in), build.Tarball(&tarball, in)); err != nil {
+		return err
+	}
+	return errors.Join(
+		g.put(build.FileName(in.Version, arch, build.KindDeb), debian.Bytes()),
+		g.put(build.FileName(in.Version, arch, build.KindTarball), tarball.Bytes()),
+	)
+}
+
+// compile builds a static, stripped binary whose bytes depend on the sources
+// alone: no path, no commit, no build id of the host.
+func (g *generator) compile(ctx context.Context, pkg, arch string, limit int64) (string, error) {
+	out := filepath.Join(g.tmp, filepath.Base(pkg)+"_"+arch)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, pkg) //nolint:gosec // arguments are ours
+	cmd.Dir = g.root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s for %s: %w\n%s", pkg, arch, err, text)
+	}
+	info, err := os.Stat(out)
+	if err != nil {
+		return "", err
+	}
+	if info.Size() > limit {
+		return "", fmt.Errorf("%s for %s has %d bytes; the limit is %d", pkg, arch, info.Size(), limit)
+	}
+	fmt.Printf("%-16s %-6s %5.1f MB\n", filepath.Base(pkg), arch, float64(info.Size())/(1<<20))
+	return out, nil
+}
+
+// put writes a file of dist unless it holds these bytes already.
+func (g *generator) put(name string, data []byte) error {
+	g.made = append(g.made, name)
+	file := filepath.Join(g.dist, name)
+	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	return atomicfile.Write(file, data, 0o644)
+}
+
+// removeOthers removes packages of other versions, which would be embedded too.
+func (g *generator) removeOthers() error {
+	old, err := filepath.Glob(filepath.Join(g.dist, "*_*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range old {
+		name := filepath.Base(file)
+		if strings.HasPrefix(name, ".") || slices.Contains(g.made, name) {
+			continue
+		}
+		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
