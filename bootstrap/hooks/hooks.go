@@ -103,9 +103,12 @@ func New(root string, init detect.Init, live bool, r run.Runner) (*Manager, erro
 	return m, nil
 }
 
-// RegisterImage writes the files of all hooks and enables those of the image.
-// It returns what it changed.
-func (m *Manager) RegisterImage(ctx context.Context) ([]string, error) {
+// RegisterImage writes the files of all hooks and enables those of the image,
+// or the given ones. It returns what it changed.
+func (m *Manager) RegisterImage(ctx context.Context, only ...string) ([]string, error) {
+	if len(only) == 0 {
+		only = ImageHooks()
+	}
 	var changed []string
 	for _, h := range Names() {
 		path, data, mode := m.init.file(h)
@@ -123,16 +126,19 @@ func (m *Manager) RegisterImage(ctx context.Context) ([]string, error) {
 			return changed, err
 		}
 	}
-	enabled, err := m.enable(ctx, ImageHooks())
+	enabled, err := m.enable(ctx, only)
 	return append(changed, enabled...), err
 }
 
-// RegisterAgent enables hooks 2 to 4 for future boots. Hooks without a file
-// are returned as missing: the image was not made with them, or they were
-// removed on purpose.
-func (m *Manager) RegisterAgent(ctx context.Context) (changed, missing []string, err error) {
+// RegisterAgent enables hooks 2 to 4, or the given ones, for future boots. Hooks
+// without a file are returned as missing: the image was not made with them, or
+// they were removed on purpose.
+func (m *Manager) RegisterAgent(ctx context.Context, only ...string) (changed, missing []string, err error) {
+	if len(only) == 0 {
+		only = AgentHooks()
+	}
 	var have []string
-	for _, h := range AgentHooks() {
+	for _, h := range only {
 		if m.Installed(h) {
 			have = append(have, h)
 		} else {

@@ -31,6 +31,8 @@ type Source interface {
 
 // Result says what was done.
 type Result struct {
+	// InstanceID is the instance that was asked about; empty if it is unknown.
+	InstanceID string
 	// Skipped says why there is nothing to do; empty otherwise.
 	Skipped string
 	// Changed lists what is different now.
@@ -63,13 +65,13 @@ func Install(ctx context.Context, root string, src Source) (Result, error) {
 		return Result{}, fmt.Errorf("read instance id: %w", err)
 	}
 	if done, err := os.ReadFile(MarkerPath(root)); err == nil && string(bytes.TrimSpace(done)) == id {
-		return Result{Skipped: "done before on instance " + id}, nil
+		return Result{InstanceID: id, Skipped: "done before on instance " + id}, nil
 	}
 	text, err := src.LoginKey(ctx)
 	if err != nil && !nothing(err) {
 		return Result{}, fmt.Errorf("read login key: %w", err)
 	}
-	res := Result{}
+	res := Result{InstanceID: id}
 	if err == nil {
 		if res.Changed, err = install(root, text); err != nil {
 			return res, err
@@ -81,7 +83,9 @@ func Install(ctx context.Context, root string, src Source) (Result, error) {
 }
 
 // nothing says that the cloud will never have an answer.
-func nothing(err error) bool { return errors.Is(err, cloud.ErrAbsent) || errors.Is(err, cloud.ErrDenied) }
+func nothing(err error) bool {
+	return errors.Is(err, cloud.ErrAbsent) || errors.Is(err, cloud.ErrDenied)
+}
 
 func install(root, text string) ([]string, error) {
 	keys, err := parse(text)

@@ -180,6 +180,6 @@ func (m *Manager) Remove(ctx context.Context) ([]string, error) {
 		}
 		removed = append(removed, "package "+name)
 	}
-	files, err := m.removeTarball()
+	files, err := m.RemoveTarball()
 	return append(removed, files...), err
 }

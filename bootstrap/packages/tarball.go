@@ -196,8 +196,8 @@ func unpack(dir *os.Root, h *tar.Header, r io.Reader) error {
 	return dir.Rename(tmp, name)
 }
 
-// removeTarball removes what a tarball put in, whole or in part.
-func (m *Manager) removeTarball() ([]string, error) {
+// RemoveTarball removes what a tarball put in, whole or in part.
+func (m *Manager) RemoveTarball() ([]string, error) {
 	rec, err := loadRecord(m.Root)
 	if err != nil || rec.Version == "" {
 		return nil, err

@@ -144,7 +144,7 @@ func Detach(argv []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer null.Close() //nolint:errcheck // nothing to lose
+	defer null.Close()                        //nolint:errcheck // nothing to lose
 	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // must outlive this process
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), DetachedEnv+"=1")

@@ -10,8 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -28,6 +30,8 @@ type Exec struct {
 	Dir string
 	// Env is added to the caller's environment.
 	Env []string
+	// Copy also gets what the command prints, as it prints it; nil for nobody.
+	Copy io.Writer
 }
 
 // Error is the failure of a command, with what it printed to standard error.
@@ -59,6 +63,10 @@ func (x Exec) Run(ctx context.Context, name string, args ...string) (string, err
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if x.Copy != nil {
+		both := &lockedWriter{w: x.Copy}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, both), io.MultiWriter(&stderr, both)
+	}
 	err := cmd.Run()
 	if err == nil {
 		return stdout.String(), nil
@@ -67,6 +75,18 @@ func (x Exec) Run(ctx context.Context, name string, args ...string) (string, err
 		err = errors.Join(ctx.Err(), err)
 	}
 	return stdout.String(), &Error{Argv: argv, Stderr: stderr.String(), Err: err}
+}
+
+// lockedWriter lets the two outputs of a command share one writer.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
 
 func lastLines(s string, n int) string {
