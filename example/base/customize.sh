@@ -14,8 +14,13 @@ put wait-online.conf /etc/systemd/system/systemd-networkd-wait-online.service.d/
 put timeouts.conf /etc/systemd/system.conf.d/10-timeouts.conf 0644
 
 chroot "$root" systemctl --quiet enable systemd-networkd systemd-networkd-wait-online systemd-resolved
-# No screen: the serial console has the login. No downloads by themselves.
-chroot "$root" systemctl --quiet mask getty@tty1.service apt-daily.timer apt-daily-upgrade.timer
+# The boot need not wait for name resolution: only what needs the network does.
+rm "$root/etc/systemd/system/sysinit.target.wants/systemd-resolved.service"
+chroot "$root" systemctl --quiet add-wants multi-user.target systemd-resolved.service
+# No screen: the serial console has the login. No downloads by themselves. No
+# LVM, for which alone the e2scrub units are.
+chroot "$root" systemctl --quiet mask getty@tty1.service apt-daily.timer apt-daily-upgrade.timer \
+	e2scrub_all.timer e2scrub_reap.service
 chroot "$root" passwd --quiet --lock root
 
 echo localhost >"$root/etc/hostname"

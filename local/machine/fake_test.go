@@ -91,7 +91,8 @@ func control(kind string, log *os.File) int {
 			return 3
 		}
 	}
-	select {} // our parent is gone; only its death signal ends us
+	time.Sleep(time.Hour) // our parent is gone; only its death signal ends us
+	return 0
 }
 
 // after is what follows key in s, up to a character that ends a value.
