@@ -109,8 +109,10 @@ func (f *fleet) boot(region string, inst store.Instance) error {
 			continue
 		}
 		spec.DiskSize = d.SizeGiB << 30
-		err := os.Link(f.store.RawPath(region, d.SnapshotID), spec.RawDisk)
-		if err != nil && !errors.Is(err, os.ErrExist) {
+		if _, err := os.Stat(spec.RawDisk); err == nil {
+			continue // a further boot; the snapshot may be gone by now
+		}
+		if err := os.Link(f.store.RawPath(region, d.SnapshotID), spec.RawDisk); err != nil {
 			return fmt.Errorf("launch: %w", err)
 		}
 	}

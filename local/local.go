@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -74,6 +75,10 @@ type Server struct {
 func New(cfg Config) (_ *Server, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
+	}
+	if why := missingQEMU(); why != "" && !cfg.NoBoot {
+		cfg.Log.Warn("instances are only records", "because", why)
+		cfg.NoBoot = true
 	}
 	s := &Server{cfg: cfg, faults: &fault.Set{}}
 	for _, d := range cfg.Deny {
@@ -148,6 +153,16 @@ func (s *Server) wire() {
 		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Log: s.cfg.Log},
 		ebs: &ebs.Service{Store: s.store, Account: s.cfg.Account, Settle: s.cfg.Settle, Log: s.cfg.Log},
 	}
+}
+
+// missingQEMU says why no machine can be booted here, "" when one can.
+func missingQEMU() string {
+	for _, program := range []string{"qemu-system-x86_64", "qemu-img"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return program + " is not installed (Debian: apt install qemu-system-x86 qemu-utils)"
+		}
+	}
+	return ""
 }
 
 // Info tells where the server listens.

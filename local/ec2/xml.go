@@ -10,6 +10,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/call"
 )
@@ -71,9 +73,23 @@ func writeReply(w http.ResponseWriter, c *call.Call, body reply) error {
 	}
 	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
 	w.Header().Set("X-Amzn-Requestid", c.RequestID)
-	_, _ = w.Write(append(buf.Bytes(), '\n')) // the client may be gone
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	if buf.Len() > onePiece {
+		time.Sleep(notTooFast)
+	}
+	_, _ = w.Write(buf.Bytes()) // the client may be gone
 	return nil
 }
+
+// The AWS SDK for Go (smithy-go 1.28) closes its own request body when the first
+// byte of the answer arrives. If its sending goroutine has not looked for the
+// end of the body by then, it takes that for a failure and closes the
+// connection, and what is not yet in the 4 KiB read buffer is lost. AWS is never
+// that quick, and neither are we for answers that do not come in one piece.
+const (
+	onePiece   = 3 << 10
+	notTooFast = 25 * time.Millisecond
+)
 
 type errorBody struct {
 	XMLName   xml.Name `xml:"Response"`
