@@ -3,13 +3,74 @@
 
 package publish
 
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
+)
+
+// destroyLimit bounds Destroy.
+const destroyLimit = 2 * time.Minute
+
 // Image is what one region got.
 type Image struct {
 	ImageID     string   `json:"image_id"`
 	SnapshotIDs []string `json:"snapshot_ids"`
+	// Checksum is the linear aggregate of the snapshot's block sums, base64.
+	Checksum string `json:"snapshot_checksum,omitempty"`
 }
 
-// Result is what Publish made.
+// Result is what Publish made. It survives JSON, so that it can be kept and
+// destroyed later.
 type Result struct {
+	Name string `json:"name,omitempty"`
+	// Images has an entry for every region.
 	Images map[string]Image `json:"images"`
 }
+
+// ID names all images in one line, "region:ami,region:ami", sorted by region.
+func (r *Result) ID() string {
+	var ids []string
+	for _, region := range r.regions() {
+		ids = append(ids, region+":"+r.Images[region].ImageID)
+	}
+	return strings.Join(ids, ",")
+}
+
+// String lists the images for people.
+func (r *Result) String() string {
+	var b strings.Builder
+	b.WriteString("AMIs were created:")
+	for _, region := range r.regions() {
+		fmt.Fprintf(&b, "\n%s: %s", region, r.Images[region].ImageID)
+	}
+	return b.String()
+}
+
+// Destroy deregisters every image and deletes its snapshots. It goes on past
+// errors; the error lists what is left.
+func (r *Result) Destroy(ctx context.Context, f *awsx.Factory) error {
+	var owed ledger.Ledger
+	for _, name := range slices.Backward(r.regions()) {
+		r.oweAll(&owed, newRegion(f, name, 0), r.Images[name])
+	}
+	return owed.Settle(ctx, destroyLimit)
+}
+
+// oweAll records an image after its snapshots, so that it goes first.
+func (r *Result) oweAll(owed *ledger.Ledger, in *region, image Image) {
+	for _, id := range image.SnapshotIDs {
+		in.oweSnapshot(owed, id)
+	}
+	if image.ImageID != "" {
+		in.oweImage(owed, image.ImageID)
+	}
+}
+
+func (r *Result) regions() []string { return slices.Sorted(maps.Keys(r.Images)) }

@@ -53,7 +53,7 @@ type AssumeRoleConfig struct {
 // PollingConfig says how often and how long the state of a snapshot or image
 // is asked for.
 type PollingConfig struct {
-	// Seconds between two requests. Default `AWS_POLL_DELAY_SECONDS`, else 5.
+	// Seconds between two requests. Default `AWS_POLL_DELAY_SECONDS`, else 2.
 	DelaySeconds int `mapstructure:"delay_seconds"`
 	// Number of requests before giving up. Default `AWS_MAX_ATTEMPTS`, else
 	// as many as fit in `AWS_TIMEOUT_SECONDS`, else in 30 minutes.

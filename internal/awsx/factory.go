@@ -30,6 +30,7 @@ import (
 const (
 	defaultRetries = 10
 	defaultPool    = 64
+	quickAttempts  = 3
 	dialTimeout    = 10 * time.Second
 	replyTimeout   = time.Minute // a reply that has not begun by then never comes
 	loadTimeout    = time.Minute // for finding credentials, roles included
@@ -108,8 +109,18 @@ func (f *Factory) STS(region string) *sts.Client {
 func Once(o *ec2.Options) { o.Retryer = aws.NopRetryer{} }
 
 // Quick is an option for the first call of a task: a wrong endpoint should be
-// known in seconds.
-func Quick(o *ec2.Options) { o.Retryer = newRetryer(2) }
+// known in seconds. Throttling is waited out as ever.
+func Quick(o *ec2.Options) { o.Retryer = quickRetryer{o.Retryer} }
+
+// quickRetryer gives up early when nobody answers.
+type quickRetryer struct{ aws.Retryer }
+
+func (q quickRetryer) RetryDelay(attempt int, err error) (time.Duration, error) {
+	if attempt >= quickAttempts && Class(err) == Network {
+		return 0, err
+	}
+	return q.Retryer.RetryDelay(attempt, err)
+}
 
 // Endpoint returns the URL that EC2 calls of a region go to when it is not
 // AWS's own; else "".

@@ -1,0 +1,86 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package publish
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/rightimage/packer-plugin-rightimage/version"
+)
+
+const (
+	// tagPrefix starts the tags that say where an image comes from.
+	tagPrefix = "rightimage:"
+	// tagPublishID finds what one run made, even if a reply was lost. It is
+	// always set.
+	tagPublishID = tagPrefix + "publish-id"
+)
+
+// provenance says where an image comes from.
+func (c Config) provenance() map[string]string {
+	tags := map[string]string{}
+	if c.SkipProvenanceTags {
+		return tags
+	}
+	tags[tagPrefix+"version"] = version.String()
+	for k, v := range c.Provenance {
+		if v != "" {
+			tags[tagPrefix+k] = clip(v, maxTagValue)
+		}
+	}
+	return tags
+}
+
+// imageTags are the tags of an image: the template's win over ours.
+func (c Config) imageTags() map[string]string {
+	tags := c.provenance()
+	maps.Copy(tags, c.userTags())
+	return tags
+}
+
+// snapshotTags are the tags of a snapshot.
+func (c Config) snapshotTags(publishID string) map[string]string {
+	tags := c.imageTags()
+	maps.Copy(tags, c.SnapshotTags)
+	c.SnapshotTag.CopyOn(&tags)
+	tags[tagPublishID] = publishID
+	return tags
+}
+
+func (c Config) userTags() map[string]string {
+	tags := maps.Clone(c.Tags)
+	c.Tag.CopyOn(&tags)
+	return tags
+}
+
+// ec2Tags and ebsTags are sorted, so that a repeated request is the same
+// request.
+func ec2Tags(tags map[string]string) []ec2types.Tag {
+	var out []ec2types.Tag
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, ec2types.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
+	}
+	return out
+}
+
+func ebsTags(tags map[string]string) []ebstypes.Tag {
+	var out []ebstypes.Tag
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, ebstypes.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
+	}
+	return out
+}
+
+// clip shortens a text to so many characters.
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n])
+	}
+	return s
+}
