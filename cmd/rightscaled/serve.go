@@ -25,6 +25,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/api"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
+	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 )
 
 type serveOptions struct {
@@ -117,14 +118,14 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 func certificateNames(hostnames []string) ([]string, error) {
 	names := []string{"localhost", "127.0.0.1", "169.254.169.253"}
 	for _, h := range hostnames {
+		if err := userdata.CheckServer(h); err != nil {
+			return nil, fmt.Errorf("--hostname %w", err)
+		}
 		host := h
 		if name, _, err := net.SplitHostPort(h); err == nil {
 			host = name
 		}
 		host = strings.Trim(host, "[]")
-		if host == "" || strings.ContainsAny(host, " /\t\n") {
-			return nil, fmt.Errorf("--hostname %q: want a host name or address, with an optional port", h)
-		}
 		if !slices.Contains(names, host) {
 			names = append(names, host)
 		}

@@ -98,6 +98,15 @@ var (
 	noProxyForm = regexp.MustCompile(`^[A-Za-z0-9.:,/*_-]+$`)
 )
 
+// CheckServer tells why a value cannot be the platform's public name: a host or
+// host:port without a scheme.
+func CheckServer(host string) error {
+	if !serverForm.MatchString(host) {
+		return fmt.Errorf("%q must be host or host:port, without a scheme", host)
+	}
+	return nil
+}
+
 // check refuses whatever could break out of its place in any of the forms:
 // a quote, an ampersand, a line end.
 func (s Settings) check() error {
@@ -110,7 +119,9 @@ func (s Settings) check() error {
 	want(s.TokenID > 0, "token id", "must be a positive number")
 	want(s.Account > 0, "account", "must be a positive number")
 	want(tokenForm.MatchString(s.Token.Reveal()), "token", "must be letters and digits")
-	want(serverForm.MatchString(s.Server), "server "+strconv.Quote(s.Server), "must be host or host:port, without a scheme")
+	if err := CheckServer(s.Server); err != nil {
+		errs = append(errs, fmt.Errorf("user-data: server %w", err))
+	}
 	want(s.Version == "" || versionForm.MatchString(s.Version), "RightLink version "+strconv.Quote(s.Version), "may hold digits, lower-case letters, dots, dashes and underscores")
 	want(s.HTTPProxy == "" || proxyForm.MatchString(s.HTTPProxy), "http proxy", "must be host:port or user:password@host:port")
 	want(s.NoProxy == "" || noProxyForm.MatchString(s.NoProxy), "no proxy", "must be a comma list of hosts")

@@ -1,0 +1,144 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"rightscaled": main})
+}
+
+// TestScripts runs the real command line; each script is one story.
+func TestScripts(t *testing.T) {
+	templates, err := filepath.Abs("../../platform/servertemplate/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TEMPLATES", templates)
+			env.Setenv("RIGHTSCALED_DATA", filepath.Join(env.WorkDir, "data"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"served": served, "enrol": enrol, "jsonfield": jsonField},
+	})
+}
+
+// served waits for "rightscaled serve" to answer its health check.
+func served(ts *testscript.TestScript, _ bool, _ []string) {
+	_, err := request(ts, "GET", "/api/health-check", "", nil)
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+		_, err = request(ts, "GET", "/api/health-check", "", nil)
+	}
+	ts.Check(err)
+}
+
+// enrol USERDATA-FILE UID plays an agent that enrols and becomes operational.
+func enrol(ts *testscript.TestScript, neg bool, args []string) {
+	settings := map[string]string{}
+	for _, item := range strings.Split(ts.ReadFile(args[0]), "&") {
+		key, value, _ := strings.Cut(item, "=")
+		settings[key] = value
+	}
+	login := func(r *http.Request) { r.SetBasicAuth(settings["RS_rn_id"], settings["RS_rn_auth"]) }
+	raw, err := request(ts, "POST", "/api/oauth2", `{"grant_type":"client_credentials","account_id":1}`, login)
+	ts.Check(err)
+	var token struct {
+		AccessToken string `json:"access_token"`
+	}
+	ts.Check(json.Unmarshal(raw, &token))
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token.AccessToken) }
+	_, err = request(ts, "POST", "/api/right_net/booter/declare", fmt.Sprintf(`{"resource_uid":%q,"right_link_version":"0.1.0","cloud":"ec2"}`, args[1]), bearer)
+	if neg {
+		if err == nil {
+			ts.Fatalf("%s was not refused", args[1])
+		}
+		return
+	}
+	ts.Check(err)
+	for _, state := range []string{"booting", "operational"} {
+		_, err = request(ts, "PUT", "/api/right_net/state_recorder/record", fmt.Sprintf(`{"state":%q}`, state), bearer)
+		ts.Check(err)
+	}
+}
+
+// jsonfield FILE PATH WANT compares a field of a JSON file, such as
+// 0.instance.state.
+func jsonField(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	for _, step := range strings.Split(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[step]
+		case []any:
+			var i int
+			if _, err := fmt.Sscan(step, &i); err != nil || i >= len(x) {
+				ts.Fatalf("%s: no item %q", args[1], step)
+			}
+			v = x[i]
+		default:
+			ts.Fatalf("%s: nothing below %v", args[1], v)
+		}
+	}
+	if got := fmt.Sprint(v); (got == args[2]) == neg {
+		ts.Fatalf("%s is %q", args[1], got)
+	}
+}
+
+func request(ts *testscript.TestScript, method, path, body string, change func(*http.Request)) ([]byte, error) {
+	data := ts.Getenv("RIGHTSCALED_DATA")
+	var serve struct{ Endpoint string }
+	raw, err := os.ReadFile(filepath.Join(data, "serve.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &serve)
+	}
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(filepath.Join(data, "tls", "ca.pem"))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(context.Background(), method, serve.Endpoint+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-API-Version", "1.5")
+	if change != nil {
+		change(req)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err = io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, raw)
+	}
+	return raw, err
+}
