@@ -27,6 +27,8 @@ const (
 // probeScript runs in the guest. It has only what a minimal Debian has: bash
 // speaks HTTP by itself.
 const probeScript = `#!/bin/bash
+# The login on the console hangs up whoever has it open, so each line opens it anew.
+say() { echo "PROBE $*" >/dev/console; }
 ask() { # METHOD PATH HEADER...
 	exec 3<>/dev/tcp/169.254.169.254/80
 	printf '%s %s HTTP/1.0\r\n' "$1" "$2" >&3
@@ -38,28 +40,25 @@ ask() { # METHOD PATH HEADER...
 }
 token=$(ask PUT /latest/api/token 'X-aws-ec2-metadata-token-ttl-seconds: 60')
 get() { ask GET "/latest/$1" "X-aws-ec2-metadata-token: $token"; }
-echo "PROBE boot $(cat /boots 2>/dev/null | wc -l)"
+say "boot $(cat /boots 2>/dev/null | wc -l)"
 echo x >>/boots
-echo "PROBE user-data [$(get user-data)]"
-echo "PROBE id [$(get meta-data/instance-id)]"
-echo "PROBE v1 [$(ask GET /latest/user-data | grep -o '401 - [A-Za-z]*' | head -n 1)]"
-echo "PROBE vendor [$(cat /sys/class/dmi/id/sys_vendor)]"
-exec 4<>/dev/tcp/169.254.169.253/443 && { echo hello >&4; read -r answer <&4; echo "PROBE forward [$answer]"; exec 4>&-; }
-if timeout 5 bash -c '</dev/tcp/169.254.169.2/PORT' 2>/dev/null; then echo 'PROBE host [open]'; else echo 'PROBE host [shut]'; fi
-ssh-keygen -A >/dev/null; systemctl restart ssh; echo "PROBE ssh [$?]"
+say "user-data [$(get user-data)]"
+say "id [$(get meta-data/instance-id)]"
+say "v1 [$(ask GET /latest/user-data | grep -o '401 - [A-Za-z]*' | head -n 1)]"
+say "vendor [$(cat /sys/class/dmi/id/sys_vendor)]"
+exec 4<>/dev/tcp/169.254.169.253/443 && { echo hello >&4; read -r answer <&4; say "forward [$answer]"; exec 4>&-; }
+if timeout 5 bash -c '</dev/tcp/169.254.169.2/PORT' 2>/dev/null; then say 'host [open]'; else say 'host [shut]'; fi
+ssh-keygen -A >/dev/null; systemctl reset-failed ssh; systemctl restart ssh; say "ssh [$?]"
 sync
-echo 'PROBE done'
+say 'done'
 `
 
 const probeUnit = `[Unit]
 Wants=network-online.target
-After=network-online.target multi-user.target
+After=network-online.target
 [Service]
 Type=oneshot
 ExecStart=/bin/bash /root/probe.sh
-StandardOutput=tty
-StandardError=tty
-TTYPath=/dev/ttyS0
 [Install]
 WantedBy=multi-user.target
 `
