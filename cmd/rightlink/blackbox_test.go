@@ -72,9 +72,12 @@ func (p *process) text() string {
 }
 
 // start runs the agent as an init system would; jobs is what "systemctl
-// list-jobs" prints.
+// list-jobs" prints; without jobs it tells of a restart of the service.
 func start(t *testing.T, binary string, root paths.Root, jobs string) *process {
 	tools := t.TempDir()
+	if jobs == "" {
+		jobs = "13 rightlink.service restart running"
+	}
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "systemctl"), []byte("#!/bin/sh\ncat <<'X'\n"+jobs+"\nX\n"), 0o700))
 	p := &process{cmd: exec.CommandContext(context.Background(), binary, "--root", string(root), "run")}
 	p.cmd.Env = []string{"PATH=" + tools + ":" + os.Getenv("PATH"), "SECRET_OF_THE_HOST=x", "LOG_LEVEL=debug"}

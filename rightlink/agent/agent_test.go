@@ -172,7 +172,21 @@ func TestRefusedDeclarationRunsNothing(t *testing.T) {
 	require.NotContains(t, p.Calls(), record)
 }
 
-// SIGTERM in the middle of a boot script of a machine that stays up: the next
+// SIGTERM without a restart decommissions, and the next start in the same boot
+// runs the boot scripts again.
+func TestServiceStopDecommissions(t *testing.T) {
+	p := rltest.New(t)
+	root := p.Root(t)
+	p.Boot = wire.ExecutableBundle{AuditID: 1, Executables: []wire.RightScript{script("hello", "echo hello again=$RS_ALREADY_RUN")}}
+	p.Decommission = wire.ExecutableBundle{AuditID: 2, Executables: []wire.RightScript{script("bye", "echo bye")}}
+	life(t, root, serviceStop, func() bool { return p.State() == "operational" })
+	require.Equal(t, "decommissioned", p.State())
+	require.Contains(t, p.Entry("2").Text, "bye")
+	life(t, root, "", func() bool { return p.State() == "operational" })
+	require.Contains(t, p.Entry("1").Text, "hello again=true")
+}
+
+// A restart of the service in the middle of a boot script of a machine that stays up: the next
 // start boots again; the script is not stranded.
 func TestInterruptedBoot(t *testing.T) {
 	p := rltest.New(t)

@@ -133,13 +133,14 @@ func (a *Agent) stay(ctx context.Context) error {
 	}
 }
 
-// leave ends the agent. Only when the machine goes down is the instance
-// decommissioned; a mere restart of the service leaves everything as it is.
+// leave ends the agent and decommissions the instance, whether the machine
+// goes down or the agent is stopped; only a restart of the service leaves
+// everything as it is.
 func (a *Agent) leave(ctx context.Context) error {
 	kind := shutdown.Kind(ctx, a.opt.Commands)
 	if kind == "" {
-		a.notify("STOPPING=1\nSTATUS=stopping; the machine stays up")
-		a.log.Info("stopping; the machine stays up, so nothing is decommissioned")
+		a.notify("STOPPING=1\nSTATUS=stopping; the service is restarted")
+		a.log.Info("stopping; the service is restarted, so nothing is decommissioned")
 		return nil
 	}
 	limit := a.decommissionTimeout()

@@ -30,14 +30,22 @@ func (brisk) Sleep(ctx context.Context, d time.Duration) error {
 	return clock.Real{}.Sleep(ctx, min(d, 5*time.Millisecond))
 }
 
-// machine answers what ends it.
+// machine answers what ends it; without jobs its service is restarted.
 type machine struct{ jobs string }
 
+const (
+	serviceRestart = "13 rightlink.service restart running"
+	serviceStop    = "13 rightlink.service stop running"
+)
+
 func (m machine) Run(_ context.Context, name string, _ ...string) (string, error) {
-	if name == "systemctl" {
-		return m.jobs, nil
+	switch {
+	case name != "systemctl":
+		return "", errors.New("not found")
+	case m.jobs == "":
+		return serviceRestart, nil
 	}
-	return "", errors.New("not found")
+	return m.jobs, nil
 }
 
 type noPackages struct{}

@@ -28,12 +28,14 @@ func TestKind(t *testing.T) {
 		"reboot":        {answers{"systemctl": "  10 shutdown.target start waiting\n 12 reboot.target start waiting\n 13 rightlink.service stop running\n"}, "reboot"},
 		"poweroff":      {answers{"systemctl": "12 poweroff.target start waiting\n13 ssh.service stop waiting\n"}, "stop"},
 		"restart":       {answers{"systemctl": "13 rightlink.service restart running\n", "runlevel": "N 5"}, ""},
-		"reboot leaves": {answers{"systemctl": "12 reboot.target stop waiting\n", "runlevel": "N 5"}, ""},
+		"service stop":  {answers{"systemctl": "13 rightlink.service stop running\n", "runlevel": "N 5"}, "unknown"},
+		"restart, down": {answers{"systemctl": "13 rightlink.service restart running\n14 reboot.target start waiting\n"}, "reboot"},
+		"reboot leaves": {answers{"systemctl": "12 reboot.target stop waiting\n", "runlevel": "N 5"}, "unknown"},
 		"sysv reboot":   {answers{"runlevel": "2 6\n"}, "reboot"},
 		"sysv halt":     {answers{"runlevel": "2 0\n"}, "stop"},
-		"sysv run":      {answers{"runlevel": "N 2\n"}, ""},
-		"unknown":       {answers{"runlevel": "unknown"}, ""},
-		"nothing":       {answers{}, ""},
+		"sysv run":      {answers{"runlevel": "N 2\n"}, "unknown"},
+		"unknown":       {answers{"runlevel": "unknown"}, "unknown"},
+		"nothing":       {answers{}, "unknown"},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, Kind(t.Context(), tc.a)) })
 	}

@@ -52,6 +52,9 @@ const (
 	StopStart Start = "stop and start" // same instance, new identity
 	Bundled   Start = "new instance of a bundled image"
 	Restart   Start = "restart of the agent" // same boot: nothing is run again
+	// Again is a start in the boot in which the agent was stopped and the
+	// instance decommissioned: the boot scripts run once more.
+	Again Start = "start after a decommission"
 )
 
 // Store is the state on disk. It is safe for use by several goroutines.
@@ -115,7 +118,7 @@ func (s *Store) Begin(identity, resourceUID string) (Start, error) {
 	}
 	if start != Restart {
 		f.Value, f.RecordRetries, f.DecommissionType = wire.StateBooting, 0, ""
-		f.Rebooted = start == Reboot || start == StopStart
+		f.Rebooted = start == Reboot || start == StopStart || start == Again && f.Rebooted
 	}
 	if f.StartupTags == nil {
 		f.StartupTags = []string{}
@@ -136,6 +139,8 @@ func (s *Store) classify(identity, resourceUID, bootID string) Start {
 		return StopStart
 	case f.Identity != identity:
 		return Bundled
+	case sameBoot && f.Value == wire.StateDecommissioned:
+		return Again
 	case sameBoot:
 		// The flag may be set by a hook that ran once more in this boot; the
 		// kernel knows better.
