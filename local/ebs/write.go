@@ -126,6 +126,8 @@ func (s *Service) newSnapshot(req startRequest) (store.Snapshot, error) {
 		return store.Snapshot{}, invalid("INVALID_PARAMETER_VALUE", "ClientToken must have at most %d characters", maxTokenLength)
 	case len(req.Description) > maxTokenLength:
 		return store.Snapshot{}, invalid("INVALID_PARAMETER_VALUE", "Description must have at most %d characters", maxTokenLength)
+	case req.Encrypted != nil && req.ParentSnapshotID != "":
+		return store.Snapshot{}, invalid("INVALID_PARAMETER_VALUE", "Encrypted and ParentSnapshotId cannot be given together")
 	case req.KmsKeyArn != "" || req.Encrypted != nil && *req.Encrypted:
 		return store.Snapshot{}, invalid("INVALID_CUSTOMER_KEY", "The local cloud has no encrypted snapshots: leave out Encrypted and KmsKeyArn")
 	}
