@@ -75,8 +75,9 @@ type system interface {
 	start(ctx context.Context) error
 	// stop ends the agent and waits for it.
 	stop(ctx context.Context) error
-	// reload makes the running init system see changed files.
-	reload(ctx context.Context) error
+	// written and removed make the init system see that files are new, or gone.
+	written(ctx context.Context) error
+	removed(ctx context.Context) error
 }
 
 // New returns the Manager for a machine. live says that the init system runs
@@ -121,8 +122,8 @@ func (m *Manager) RegisterImage(ctx context.Context, only ...string) ([]string, 
 		}
 		changed = append(changed, "/"+path)
 	}
-	if len(changed) > 0 && m.live {
-		if err := m.init.reload(ctx); err != nil {
+	if len(changed) > 0 {
+		if err := m.init.written(ctx); err != nil {
 			return changed, err
 		}
 	}
@@ -245,8 +246,8 @@ func (m *Manager) removeFrom(ctx context.Context, init system) ([]string, error)
 		}
 		removed = append(removed, "/"+path)
 	}
-	if len(removed) > 0 && m.live {
-		return removed, init.reload(ctx)
+	if len(removed) == 0 {
+		return nil, nil
 	}
-	return removed, nil
+	return removed, init.removed(ctx)
 }

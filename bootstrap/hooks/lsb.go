@@ -203,7 +203,21 @@ func (l lsb) tool(ctx context.Context, name string, args ...string) (string, err
 	return l.m.run.Run(ctx, "chroot", append([]string{l.m.root, name}, args...)...)
 }
 
-func (lsb) reload(context.Context) error { return nil }
+func (lsb) written(context.Context) error { return nil }
+
+// removed puts the other scripts in order again: insserv numbers them by their
+// dependencies, and lets them keep their numbers until it is asked to look
+// again. update-rc.d does that for a script that is not there.
+func (l lsb) removed(ctx context.Context) error {
+	var err error
+	switch {
+	case l.m.has("update-rc.d"):
+		_, err = l.tool(ctx, "update-rc.d", "-f", Link, "remove")
+	case l.m.has("insserv"):
+		_, err = l.tool(ctx, "insserv")
+	}
+	return err
+}
 
 // start runs the scripts one after another. As in the original their exit codes
 // do not matter: each writes its own result into the status file.

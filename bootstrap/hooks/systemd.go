@@ -79,7 +79,12 @@ func (s systemd) offline(ctx context.Context, verb string, hooks []string) {
 	_, _ = s.m.run.Run(ctx, "systemctl", args...) //nolint:errcheck // the links decide
 }
 
-func (s systemd) reload(ctx context.Context) error {
+func (s systemd) removed(ctx context.Context) error { return s.written(ctx) }
+
+func (s systemd) written(ctx context.Context) error {
+	if !s.m.live {
+		return nil
+	}
 	_, err := s.m.run.Run(ctx, "systemctl", "daemon-reload")
 	return err
 }
