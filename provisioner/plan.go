@@ -50,7 +50,7 @@ type link struct{ path, target string }
 func makePlan(f facts, agents Agents, c Config, ui Reporter) (plan, error) {
 	bootstrap, err := agents.Bootstrap(f.Arch)
 	if err != nil {
-		return plan{}, fmt.Errorf("bootstrap for %s: %w", f.Arch, err)
+		return plan{}, err
 	}
 	packages, version, err := choosePackages(f, agents, c, ui)
 	if err != nil {
@@ -109,7 +109,7 @@ func choosePackages(f facts, agents Agents, c Config, ui Reporter) ([]Package, s
 	}
 	embedded, err := agents.Packages(f.Arch)
 	if err != nil {
-		return nil, "", fmt.Errorf("rightlink for %s: %w", f.Arch, err)
+		return nil, "", err
 	}
 	version := c.RightLinkVersion
 	var out []Package

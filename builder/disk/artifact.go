@@ -6,12 +6,8 @@ package disk
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -24,8 +20,8 @@ import (
 type Artifact struct {
 	// Disk is the path of the raw disk; the catalogue lies beside it.
 	Disk string
-	// Images are the published images by region.
-	Images map[string]publish.Image
+	// Published are the images; nil when no region was given.
+	Published *publish.Result
 	// StateData is handed to post-processors.
 	StateData map[string]any
 
@@ -41,7 +37,7 @@ func (f *flow) artifact(state multistep.StateBag) *Artifact {
 		access:    f.config.AWS(),
 	}
 	if r, err := keyResult.get(state); err == nil {
-		a.Images = r.Images
+		a.Published = r
 	}
 	return a
 }
@@ -57,28 +53,19 @@ func (a *Artifact) Files() []string {
 // Id implements packersdk.Artifact: "region:ami,…" in the order of the regions,
 // or the disk's name when nothing was published.
 func (a *Artifact) Id() string { //nolint:revive // the interface's spelling
-	if len(a.Images) == 0 {
+	if a.Published == nil {
 		return filepath.Base(a.Disk)
 	}
-	var ids []string
-	for _, region := range slices.Sorted(maps.Keys(a.Images)) {
-		ids = append(ids, region+":"+a.Images[region].ImageID)
-	}
-	return strings.Join(ids, ",")
+	return a.Published.ID()
 }
 
 // String implements packersdk.Artifact.
 func (a *Artifact) String() string {
-	if len(a.Images) == 0 {
-		return "Disk: " + a.Disk
+	text := "Disk: " + a.Disk
+	if a.Published != nil {
+		text = a.Published.String() + "\n" + text
 	}
-	var b strings.Builder
-	b.WriteString("AMIs were created:\n")
-	for _, region := range slices.Sorted(maps.Keys(a.Images)) {
-		fmt.Fprintf(&b, "%s: %s\n", region, a.Images[region].ImageID)
-	}
-	b.WriteString("Disk: " + a.Disk)
-	return b.String()
+	return text
 }
 
 // State implements packersdk.Artifact.
@@ -88,12 +75,12 @@ func (a *Artifact) State(name string) any { return a.StateData[name] }
 // snapshots, the disk and the catalogue, and goes on past errors.
 func (a *Artifact) Destroy() error {
 	var errs []error
-	if len(a.Images) > 0 {
+	if a.Published != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 		defer cancel()
 		factory, err := awsx.New(ctx, a.access)
 		if err == nil {
-			err = destroyImages(ctx, factory, &publish.Result{Images: a.Images})
+			err = a.Published.Destroy(ctx, factory)
 		}
 		errs = append(errs, err)
 	}

@@ -196,33 +196,3 @@ func parseMounts(r io.Reader, dir string) ([]string, error) {
 	slices.Reverse(out)
 	return out, lines.Err()
 }
-
-// killScript ends the processes whose root or working directory is the chroot:
-// politely, then for good. It needs nothing but a shell and /proc.
-const killScript = `
-inside() {
-	for p in /proc/[0-9]*; do
-		[ "${p#/proc/}" != $$ ] || continue
-		for link in root cwd; do
-			target=$(readlink "$p/$link" 2>/dev/null) || continue
-			case $target in "$1" | "$1"/*) echo "${p#/proc/}"; break ;; esac
-		done
-	done
-}
-pids=$(inside "$1")
-[ -n "$pids" ] || exit 0
-kill -TERM $pids 2>/dev/null
-for try in 1 2 3 4 5 6 7 8 9 10; do
-	pids=$(inside "$1")
-	[ -n "$pids" ] || exit 0
-	sleep 0.1
-done
-kill -KILL $pids 2>/dev/null
-exit 0
-`
-
-// killInside ends what runs inside dir.
-func killInside(ctx context.Context, r run.Runner, dir string) error {
-	_, err := r.Run(ctx, "sh", "-c", killScript, "sh", dir)
-	return err
-}

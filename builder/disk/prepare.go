@@ -4,6 +4,7 @@
 package disk
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -84,6 +85,8 @@ func (c *Config) prepareInput() (problems []error) {
 	switch {
 	case c.ISOChecksum == "":
 		problems = append(problems, errors.New(`iso_checksum: missing: give "sha256:…" (sha256sum prints it), "file:URL" of a checksum file, or "none" for a local disk`))
+	case !plausibleChecksum(c.ISOChecksum):
+		problems = append(problems, fmt.Errorf(`iso_checksum: %q is not a checksum: give the hexadecimal digits of an MD5, SHA-1, SHA-256 or SHA-512 sum, "file:URL", or "none"`, c.ISOChecksum))
 	case c.ISOChecksum == "none" && remote:
 		problems = append(problems, errors.New(`iso_checksum: "none" is for local disks only; give the checksum of what iso_url downloads`))
 	}
@@ -95,6 +98,28 @@ func (c *Config) prepareInput() (problems []error) {
 		problems = append(problems, fmt.Errorf("iso_checksum: %w", err))
 	}
 	return problems
+}
+
+// plausibleChecksum catches a checksum that is cut off or has typing errors,
+// which the SDK only notices when the download is done.
+func plausibleChecksum(s string) bool {
+	if s == "none" || strings.HasPrefix(s, "file:") {
+		return true
+	}
+	lengths := map[string]int{"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
+	kind, digits, typed := strings.Cut(s, ":")
+	if !typed {
+		digits = s
+	}
+	if _, err := hex.DecodeString(digits); err != nil {
+		return false
+	}
+	for k, n := range lengths {
+		if len(digits) == n && (!typed || strings.EqualFold(kind, k)) {
+			return true
+		}
+	}
+	return false
 }
 
 // localPath returns the path of a URL that names a local file.

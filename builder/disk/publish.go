@@ -5,7 +5,6 @@ package disk
 
 import (
 	"context"
-	"errors"
 	"net/url"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
@@ -40,7 +39,7 @@ func (f *flow) publishImage(ctx context.Context, j *job) error {
 		if !failed(j.state) {
 			return nil
 		}
-		return destroyImages(ctx, factory, result)
+		return result.Destroy(ctx, factory)
 	})
 	return nil
 }
@@ -68,15 +67,4 @@ func redactURL(s string) string {
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	return u.String()
-}
-
-// destroyImages removes published images with their snapshots.
-func destroyImages(ctx context.Context, factory *awsx.Factory, result *publish.Result) error {
-	d, ok := any(result).(interface {
-		Destroy(context.Context, *awsx.Factory) error
-	})
-	if !ok {
-		return errors.ErrUnsupported
-	}
-	return d.Destroy(ctx, factory)
 }

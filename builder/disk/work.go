@@ -27,13 +27,13 @@ func (f *flow) checkHost(ctx context.Context, _ *job) error {
 			f.config.CommandWrapper, reason)
 	}
 	var missing []string
-	for _, tool := range []string{"losetup", "mount", "umount", "chroot", "cp", "readlink"} {
+	for _, tool := range []string{"losetup", "mount", "umount", "chroot", "cp", "find"} {
 		if _, err := quick(ctx, f.root, "sh", "-c", `command -v "$1"`, "sh", tool); err != nil {
 			missing = append(missing, tool)
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("these programs are missing on this machine: %s (Debian packages mount, util-linux, coreutils)", strings.Join(missing, ", "))
+		return fmt.Errorf("these programs are missing on this machine: %s (Debian packages mount, util-linux, coreutils, findutils)", strings.Join(missing, ", "))
 	}
 	return nil
 }

@@ -25,21 +25,26 @@ type wrapper struct {
 	exec     run.Runner
 }
 
+// commandMark stands for the command while the template is rendered. The SDK
+// renders its own output again until nothing changes, so that a command that
+// holds braces must not pass through it.
+const commandMark = "rightimage-command-mark"
+
 // checkWrapper refuses templates that would drop the command.
 func checkWrapper(template string) error {
-	const probe = "rightimage-probe"
-	out, err := render(template, probe)
-	if err != nil {
-		return fmt.Errorf("%q: %w", template, err)
-	}
-	if !strings.Contains(out, probe) {
-		return fmt.Errorf("%q does not contain {{.Command}}", template)
-	}
-	return nil
+	_, err := render(template, "")
+	return err
 }
 
 func render(template, command string) (string, error) {
-	return interpolate.Render(template, &interpolate.Context{Data: struct{ Command string }{command}})
+	line, err := interpolate.Render(template, &interpolate.Context{Data: struct{ Command string }{commandMark}})
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", template, err)
+	}
+	if !strings.Contains(line, commandMark) {
+		return "", fmt.Errorf("%q does not contain {{.Command}}", template)
+	}
+	return strings.ReplaceAll(line, commandMark, command), nil
 }
 
 // argv returns what to execute for a command. The untouched default needs no

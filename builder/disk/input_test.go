@@ -1,0 +1,110 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package disk
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+)
+
+func TestDetectFormat(t *testing.T) {
+	iso := make([]byte, 40000)
+	copy(iso[32769:], "CD001")
+	for name, tc := range map[string]struct {
+		data string
+		set  string
+		want string
+		fail string
+	}{
+		"raw":             {"\x00\x00", "", "raw", ""},
+		"qcow2":           {"QFI\xfb\x00", "", "qcow2", ""},
+		"vmdk":            {"KDMV\x00", "", "vmdk", ""},
+		"qcow2 as raw":    {"QFI\xfb\x00", "raw", "raw", ""},
+		"raw as qcow2":    {"\x00\x00", "qcow2", "", "disk_format"},
+		"gzip":            {"\x1f\x8b\x08", "", "", "unpack it first"},
+		"xz":              {"\xfd7zXZ\x00", "qcow2", "", "unpack it first"},
+		"vmdk descriptor": {"# Disk DescriptorFile\n", "", "", "qemu-img convert"},
+		"iso":             {string(iso), "", "", "ISO image"},
+		"empty":           {"", "", "", "is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "in")
+			require.NoError(t, os.WriteFile(path, []byte(tc.data), 0o600))
+			got, err := detectFormat(path, tc.set)
+			if tc.fail != "" {
+				require.ErrorContains(t, err, tc.fail)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got)
+		})
+	}
+}
+
+// copyOf runs the copy step on an input and returns the working copy.
+func copyOf(t *testing.T, input string, c Config) (string, error) {
+	t.Helper()
+	state := new(multistep.BasicStateBag)
+	keyInput.put(state, input)
+	keyWorkDir.put(state, t.TempDir())
+	if c.DiskSize != "" {
+		size, err := parseSize(c.DiskSize)
+		require.NoError(t, err)
+		c.sizeBytes = size
+	}
+	f := &flow{config: &c, user: run.Exec{}}
+	err := f.copyDisk(context.Background(), &job{state: state, ui: quietUI()})
+	work, _ := keyWork.get(state)
+	return work, err
+}
+
+func TestCopyKeepsHolesAndGrows(t *testing.T) {
+	raw := filepath.Join(t.TempDir(), "in.raw")
+	require.NoError(t, os.WriteFile(raw, []byte("data"), 0o600))
+	require.NoError(t, os.Truncate(raw, 100*mib))
+	work, err := copyOf(t, raw, Config{DiskSize: "200M"})
+	require.NoError(t, err)
+	info, err := os.Stat(work)
+	require.NoError(t, err)
+	require.EqualValues(t, 200*mib, info.Size())
+	require.Less(t, allocated(info), int64(mib))
+
+	_, err = copyOf(t, raw, Config{DiskSize: "50M"})
+	require.ErrorContains(t, err, "disk_size")
+}
+
+func TestCopyConvertsQcow2(t *testing.T) {
+	needTools(t, "qemu-img")
+	dir := t.TempDir()
+	sh(t, `cd "$1"; head -c 3000000 /dev/urandom > a.raw; truncate -s 20M a.raw
+		qemu-img convert -O qcow2 a.raw a.qcow2; qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 child.qcow2`, dir)
+	work, err := copyOf(t, dir+"/a.qcow2", Config{})
+	require.NoError(t, err)
+	sh(t, `cmp "$1" "$2"`, dir+"/a.raw", work)
+
+	_, err = copyOf(t, dir+"/child.qcow2", Config{})
+	require.ErrorContains(t, err, "refers to another file")
+}
+
+func TestCheckSpace(t *testing.T) {
+	err := checkSpace(t.TempDir(), 1<<50)
+	require.ErrorContains(t, err, "not enough space: the working copy needs 1048576 GiB")
+	require.ErrorContains(t, err, "output_directory")
+	require.NoError(t, checkSpace(t.TempDir(), 1))
+}
+
+func TestCopyNeedsSpace(t *testing.T) {
+	needRoot(t)
+	small := t.TempDir()
+	sh(t, `mount -t tmpfs -o size=8M tmpfs "$1"`, small)
+	defer sh(t, `umount "$1"`, small)
+	require.ErrorContains(t, checkSpace(small, mib), "has 8192 KiB free")
+}
