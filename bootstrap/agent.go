@@ -41,6 +41,8 @@ type Agent struct {
 	// Hostname and SetHostname read and set the kernel's host name.
 	Hostname    func() (string, error)
 	SetHostname func(string) error
+	// Live makes the init system count as running.
+	Live bool
 
 	cloud cloud.Cloud
 }
@@ -166,7 +168,7 @@ func (a *Agent) theCloud() (cloud.Cloud, error) {
 
 // hooks returns the hooks of the machine's init system.
 func (a *Agent) hooks(facts detect.Facts) (*hooks.Manager, error) {
-	return hooks.New(a.Root, facts.Init, facts.InitRunning, a.Run)
+	return hooks.New(a.Root, facts.Init, facts.InitRunning || a.Live, a.Run)
 }
 
 func (a *Agent) packages(facts detect.Facts) *packages.Manager {

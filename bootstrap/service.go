@@ -36,12 +36,16 @@ func (a *Agent) systemdRuns() (bool, detect.Facts) {
 // supervisor, which runs the stages before it if they did not run yet. self is
 // the path of this program.
 func (a *Agent) StartAgent(ctx context.Context, self string) (string, error) {
-	if yes, facts := a.systemdRuns(); yes {
+	yes, facts := a.systemdRuns()
+	if yes {
 		m, err := a.hooks(facts)
 		if err != nil {
 			return "", err
 		}
 		return "systemd starts rightlink.service", m.StartAgent(ctx)
+	}
+	if facts.Chroot {
+		return "not started: this is a chroot", nil
 	}
 	return a.StartSupervisor(ctx, self)
 }
