@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -240,105 +238,4 @@ func TestNeeds(t *testing.T) {
 	require.NoError(t, err)
 	st, _ = s.Stage("rightboot")
 	require.Equal(t, 2, st.Runs)
-}
-
-// TestKill kills each stage at every command and at every metadata request, and
-// runs it again: the machine ends up the same as without the kill.
-func TestKill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts many processes")
-	}
-	imds := newMetadata(t, query)
-	stages := []string{"key", "rightimage", "rightlink"}
-	calm := newRoot(t)
-	for _, s := range stages {
-		spawn(t, calm, s, 0, true)
-	}
-	want := tree(t, calm)
-	for i, stage := range stages {
-		for _, kind := range []string{"command", "request"} {
-			for n := 1; ; n++ {
-				root := newRoot(t)
-				for _, before := range stages[:i] {
-					spawn(t, root, before, 0, true)
-				}
-				killed := false
-				if kind == "command" {
-					killed = !spawn(t, root, stage, n, false)
-				} else {
-					killed = killAtRequest(t, imds, root, stage, n)
-				}
-				for _, s := range stages[i:] {
-					spawn(t, root, s, 0, true)
-				}
-				require.Equal(t, want, tree(t, root), "%s killed at %s %d", stage, kind, n)
-				if !killed {
-					break
-				}
-				require.Less(t, n, 100)
-			}
-		}
-	}
-}
-
-func stageProcess(root, stage string, kill int) *exec.Cmd {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "BOOTSTRAP_TEST_ROOT="+root, "BOOTSTRAP_TEST_STAGE="+stage, "BOOTSTRAP_TEST_KILL="+strconv.Itoa(kill))
-	return cmd
-}
-
-// spawn runs a stage in a process of its own and says if it came to its end.
-func spawn(t *testing.T, root, stage string, kill int, must bool) bool {
-	t.Helper()
-	out, err := stageProcess(root, stage, kill).CombinedOutput()
-	if must {
-		require.NoError(t, err, "%s: %s", stage, out)
-	}
-	return err == nil
-}
-
-func killAtRequest(t *testing.T, imds *metadata, root, stage string, n int) bool {
-	t.Helper()
-	cmd := stageProcess(root, stage, 0)
-	imds.reset(func(request int) {
-		if request == n {
-			_ = cmd.Process.Kill()
-		}
-	})
-	require.NoError(t, cmd.Start())
-	err := cmd.Wait()
-	imds.reset(nil)
-	return err != nil
-}
-
-// TestUninstall: the tree is as it was before the provisioner came.
-func TestUninstall(t *testing.T) {
-	newMetadata(t, query)
-	root := newRoot(t)
-	for _, s := range []string{"rightimage", "rightlink"} {
-		do(t, root, s)
-	}
-	m := &machine{root: root}
-	_, err := agent(root, m).Uninstall(context.Background(), false)
-	require.ErrorIs(t, err, bootstrap.ErrPackage)
-	require.ErrorContains(t, err, "dpkg --purge rightlink")
-	_, err = agent(root, m).Uninstall(context.Background(), true)
-	require.NoError(t, err)
-	left := strings.Join(tree(t, root), "\n")
-	for _, word := range []string{"rightscale", "rightlink", "rightboot", "rightimage", "spool/cloud", "spool/ec2", "http_proxy"} {
-		require.NotContains(t, left, word)
-	}
-	_, err = agent(root, m).Uninstall(context.Background(), false)
-	require.NoError(t, err, "a second time is fine")
-}
-
-func TestUninstallKeepsForeignFiles(t *testing.T) {
-	root := newRoot(t)
-	put(t, root, "etc/rightscale.d/mine", "x", 0o644)
-	put(t, root, "etc/profile.d/http_proxy.sh", "export http_proxy=mine\n", 0o644)
-	_, err := agent(root, &machine{root: root}).Uninstall(context.Background(), false)
-	require.NoError(t, err)
-	require.Equal(t, "x", read(t, root, "etc/rightscale.d/mine"))
-	require.Equal(t, "export http_proxy=mine\n", read(t, root, "etc/profile.d/http_proxy.sh"))
-	require.NoDirExists(t, filepath.Join(root, "opt/rightscale"))
 }
