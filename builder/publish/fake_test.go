@@ -194,8 +194,6 @@ func (r *recorder) Say(s string) {
 	r.lines = append(r.lines, s)
 }
 
-func (r *recorder) Error(s string) { r.Say("error: " + s) }
-
 // diskOf writes a sparse disk with the given blocks.
 func diskOf(t testing.TB, size int64, blocks map[int64]byte) string {
 	t.Helper()

@@ -13,7 +13,6 @@ import (
 // Reporter is told what happens, line by line. packersdk.Ui fits.
 type Reporter interface {
 	Say(message string)
-	Error(message string)
 }
 
 // blockWriter writes a snapshot block by block. *ebs.Client of awsx fits: one
