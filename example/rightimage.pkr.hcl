@@ -9,7 +9,7 @@ packer {
   required_plugins {
     rightimage = {
       source  = "github.com/rightimage/rightimage"
-      version = ">= 0.1.0-dev"
+      version = ">= 0.1.0"
     }
   }
 }

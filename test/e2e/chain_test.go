@@ -47,7 +47,7 @@ func TestChain(t *testing.T) {
 			}
 
 			require.NoError(t, s.Cloud.Terminate(ctx, id))
-			require.NoError(t, s.Platform.WaitState(ctx, role.Name, "inactive"))
+			require.NoError(t, s.Platform.WaitState(ctx, role.Name, "decommissioned"))
 			requireDecommissioned(t, role, auditText(ctx, t, s, role.Name))
 		})
 	}
