@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,7 +64,7 @@ func (a *Agent) Do(ctx context.Context, name string) (Outcome, error) {
 	for _, n := range s.Needs {
 		if err := a.ensure(ctx, n); err != nil {
 			err = fmt.Errorf("%w: %w", ErrNeeded, err)
-			return Outcome{Result: status.Failed}, errors.Join(err, a.end(s.Name, Outcome{Result: status.Failed, Detail: err.Error()}))
+			return Outcome{Result: status.Failed}, errors.Join(err, a.end(s.Name, Outcome{Result: status.Failed, Detail: oneLine(err)}))
 		}
 	}
 	unlock, err := a.lock(ctx, s.Name)
@@ -111,7 +112,7 @@ func (a *Agent) do(ctx context.Context, s Stage) (Outcome, error) {
 	}
 	out, err := a.attempt(ctx, s)
 	if err != nil {
-		out.Result, out.Detail = status.Failed, err.Error()
+		out.Result, out.Detail = status.Failed, oneLine(err)
 	}
 	if err := errors.Join(err, a.end(s.Name, out)); err != nil {
 		return out, err
@@ -119,6 +120,17 @@ func (a *Agent) do(ctx context.Context, s Stage) (Outcome, error) {
 	a.Log.Info("stage "+s.Name, "result", string(out.Result), "detail", out.Detail,
 		"changed", len(out.Changed), "took", time.Since(started).Round(time.Millisecond))
 	return out, a.markDone(s.Name)
+}
+
+// maxDetail bounds what the status file keeps of an error; the log has it all.
+const maxDetail = 400
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > maxDetail {
+		text = strings.ToValidUTF8(text[:maxDetail], "") + " …"
+	}
+	return text
 }
 
 func (a *Agent) attempt(ctx context.Context, s Stage) (Outcome, error) {

@@ -76,15 +76,11 @@ func (c call) stage(ctx context.Context) error {
 		}
 		return c.report(c.agent.StopAgent(ctx))
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	if c.name == "rightlink" && verb == "start" {
-		return c.report(c.agent.StartAgent(ctx, self))
+		return c.report(c.agent.StartAgent(ctx, self()))
 	}
 	if *background {
-		return c.report("", c.agent.Background(self, c.name))
+		return c.agent.Background(self(), c.name)
 	}
 	_, err = c.agent.Do(ctx, c.name)
 	return err
@@ -153,7 +149,7 @@ func (c call) register(ctx context.Context) error {
 		return err
 	}
 	changed, err := c.agent.Register(ctx, o)
-	c.list(changed, "nothing to do")
+	c.list(changed, "nothing to do", err)
 	return err
 }
 
@@ -167,7 +163,7 @@ func (c call) uninstall(ctx context.Context) error {
 	for i := range removed {
 		removed[i] = "removed " + removed[i]
 	}
-	c.list(removed, "nothing to remove")
+	c.list(removed, "nothing to remove", err)
 	return err
 }
 
@@ -195,15 +191,20 @@ func (c call) supervise(ctx context.Context) error {
 		}
 		return c.report(fmt.Sprintf("supervisor runs, process %d", pid), nil)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	return c.report(c.agent.StartSupervisor(ctx, self))
+	return c.report(c.agent.StartSupervisor(ctx, self()))
 }
 
-func (c call) list(lines []string, none string) {
-	if len(lines) == 0 {
+// self is the path of this program, also where /proc is not mounted.
+func self() string {
+	if path, err := os.Executable(); err == nil {
+		return path
+	}
+	return "/opt/rightscale/bin/bootstrap"
+}
+
+// list prints what was done, also if it ended with an error.
+func (c call) list(lines []string, none string, err error) {
+	if len(lines) == 0 && err == nil {
 		lines = []string{none}
 	}
 	for _, l := range lines {
