@@ -8,6 +8,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 	pluginversion "github.com/hashicorp/packer-plugin-sdk/version"
@@ -18,11 +20,18 @@ import (
 )
 
 func main() {
+	// Packer may die first, with the terminal or killed. Then neither the hang-up
+	// nor a log line into nowhere may end this process: it still has to undo.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
+
+	builder := new(disk.Builder)
 	set := plugin.NewSet()
 	set.SetVersion(pluginversion.NewPluginVersion(version.Version, version.Prerelease, ""))
-	set.RegisterBuilder("disk", new(disk.Builder))
+	set.RegisterBuilder("disk", builder)
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, new(provisioner.Provisioner))
-	if err := set.Run(); err != nil {
+	err := set.Run()
+	builder.Close()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -21,6 +22,10 @@ import (
 // Builder is the source "rightimage-disk".
 type Builder struct {
 	config Config
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the running build
+	ended  chan struct{}      // closed when the running build has ended
 }
 
 var _ packersdk.Builder = (*Builder)(nil)
@@ -37,9 +42,33 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 	return []string{"SourceImageURL", "RootPartition", "Architecture"}, warnings, collect(append(problems, more...))
 }
 
+// Close cancels a running build and waits until it has undone what it made. It
+// is for a plugin whose Packer is gone: nobody else would unmount the disk.
+func (b *Builder) Close() {
+	b.mu.Lock()
+	cancel, ended := b.cancel, b.ended
+	b.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-ended
+	}
+}
+
+// begin makes the build known to Close; the returned function ends it.
+func (b *Builder) begin(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	b.mu.Lock()
+	b.cancel, b.ended = cancel, ended
+	b.mu.Unlock()
+	return ctx, func() { cancel(); close(ended) }
+}
+
 // Run builds the disk. The steps undo what they made, in reverse order, however
 // the build ends.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
+	ctx, end := b.begin(ctx)
+	defer end()
 	state := new(multistep.BasicStateBag)
 	state.Put("ui", ui)
 	state.Put("hook", hook)
