@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"strconv"
@@ -78,6 +79,7 @@ func codeClass(code string) ErrorClass {
 func Class(err error) ErrorClass {
 	var certificate *tls.CertificateVerificationError
 	var signing *v4.SigningError
+	var file *fs.PathError // its errno would pass for a network error
 	switch {
 	case err == nil:
 		return None
@@ -85,7 +87,7 @@ func Class(err error) ErrorClass {
 		return Cancelled
 	case errors.As(err, &signing), errors.Is(err, ErrNoCredentials):
 		return Denied
-	case errors.As(err, &certificate):
+	case errors.As(err, &certificate), errors.As(err, &file):
 		return Fatal
 	}
 	if class := validationClass(err); class != None {

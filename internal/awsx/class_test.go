@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"syscall"
@@ -66,6 +67,7 @@ func TestClass(t *testing.T) {
 		"reply cut off":           {&smithy.DeserializationError{Err: errors.New("EOF")}, awsx.Network},
 		"deadline":                {fmt.Errorf("x: %w", context.DeadlineExceeded), awsx.Network},
 		"certificate":             {&smithyhttp.RequestSendError{Err: &tls.CertificateVerificationError{Err: errors.New("x")}}, awsx.Fatal},
+		"file":                    {&fs.PathError{Op: "read", Path: "disk.raw", Err: syscall.EIO}, awsx.Fatal},
 		"cancelled":               {&smithyhttp.RequestSendError{Err: context.Canceled}, awsx.Cancelled},
 		"wrong parameter":         {reply(400, nil, api("InvalidParameterValue")), awsx.Fatal},
 		"anything":                {errors.New("x"), awsx.Fatal},
