@@ -1,39 +1,15 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
 package main
 
 import (
-	_ "github.com/aws/aws-sdk-go-v2/config"
-	_ "github.com/aws/aws-sdk-go-v2/credentials"
-	_ "github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	_ "github.com/aws/aws-sdk-go-v2/service/ebs"
-	_ "github.com/aws/aws-sdk-go-v2/service/ec2"
-	_ "github.com/aws/aws-sdk-go-v2/service/sts"
-	_ "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	_ "github.com/aws/smithy-go"
-	_ "github.com/cenkalti/backoff/v5"
-	_ "github.com/coreos/go-systemd/v22/daemon"
 	_ "github.com/diskfs/go-diskfs"
 	_ "github.com/diskfs/go-diskfs/partition/gpt"
-	_ "github.com/go-chi/chi/v5"
-	_ "github.com/google/uuid"
-	_ "github.com/goreleaser/nfpm/v2"
-	_ "github.com/goreleaser/nfpm/v2/deb"
 	_ "github.com/goreleaser/nfpm/v2/rpm"
-	_ "github.com/hashicorp/hcl/v2/hcldec"
 	_ "github.com/hashicorp/packer-plugin-sdk/acctest"
 	_ "github.com/hashicorp/packer-plugin-sdk/chroot"
 	_ "github.com/hashicorp/packer-plugin-sdk/hcl2helper"
-	_ "github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
-	_ "github.com/hashicorp/packer-plugin-sdk/plugin"
 	_ "github.com/klauspost/compress/zstd"
-	_ "github.com/pressly/goose/v3"
-	_ "github.com/rogpeppe/go-internal/testscript"
-	_ "github.com/spf13/cobra"
-	_ "github.com/stretchr/testify/require"
-	_ "go.yaml.in/yaml/v3"
-	_ "golang.org/x/crypto/ssh"
-	_ "golang.org/x/sync/errgroup"
-	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/term"
-	_ "modernc.org/sqlite"
 )
-

@@ -6,6 +6,8 @@ package disk
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,6 +157,22 @@ func TestPacker(t *testing.T) {
 		require.Contains(t, out, "no root file system found")
 		b.clean(t)
 	})
+	t.Run("download", func(t *testing.T) { downloads(t, b, disk) })
+	t.Run("unreachable endpoint", func(t *testing.T) {
+		b.write(t, "cloud.pkr.hcl", strings.ReplaceAll(template, `iso_checksum     = "none"`, `iso_checksum = "none"
+			regions = ["us-east-1"]
+			ami_name = "a name"
+			endpoint_url = "http://127.0.0.1:1"
+			access_key = "AKIATEST"
+			secret_key = "very-secret-value"
+			max_retries = 1
+			undo_timeout = "10s"`))
+		out, err := b.run("build", "-var", "input="+disk, "cloud.pkr.hcl")
+		require.Error(t, err)
+		require.Contains(t, out, "127.0.0.1:1")
+		require.NotContains(t, out, "very-secret-value")
+		b.clean(t)
+	})
 	t.Run("failing provisioner", func(t *testing.T) {
 		out, err := b.run(build("sleep 1000 & exit 7")...)
 		require.Error(t, err)
@@ -220,6 +238,32 @@ func TestPacker(t *testing.T) {
 		require.NotEqual(t, before, sh(t, `sha256sum "$1/out/"*`, b.dir))
 		b.clean(t, "out")
 	})
+}
+
+// downloads builds from a disk behind HTTP.
+func downloads(t *testing.T, b *bench, disk string) {
+	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(disk))))
+	defer server.Close()
+	sum := strings.Fields(sh(t, `sha256sum "$1"`, disk))[0]
+	text := strings.ReplaceAll(template, `iso_checksum     = "none"`, `iso_checksum = var.sum`) + `variable "sum" { type = string }`
+	b.write(t, "http.pkr.hcl", strings.ReplaceAll(text, `"out"`, `"http-out"`))
+	args := func(sum string) []string {
+		return []string{"build", "-var", "input=" + server.URL + "/disk.raw", "-var", "sum=" + sum, "http.pkr.hcl"}
+	}
+	out, err := b.run(args("none")...)
+	require.Error(t, err)
+	require.Contains(t, out, "local disks only")
+
+	wrong := strings.Repeat("0", len(sum))
+	out, err = b.run(args(wrong)...)
+	require.Error(t, err)
+	require.Contains(t, out, wrong)
+	b.clean(t)
+
+	out, err = b.run(args("sha256:" + sum)...)
+	require.NoError(t, err, out)
+	b.clean(t, "http-out")
+	require.NoError(t, os.RemoveAll(filepath.Join(b.dir, "http-out")))
 }
 
 // checkOutput looks into the finished disk.

@@ -36,6 +36,13 @@ func (f *flow) provision(ctx context.Context, j *job) error {
 
 	comm := newCommunicator(ctx, a.dir, f.root)
 	defer comm.close(cancelGrace)
+	// Behind sudo only root can end the commands of a cancelled build.
+	stop := context.AfterFunc(ctx, func() {
+		ctx, cancel := short(ctx)
+		defer cancel()
+		_ = killInside(ctx, f.root, a.dir) // unmounting tries again and reports
+	})
+	defer stop()
 	err = waitFor(ctx, cancelGrace, func() error {
 		return hook.Run(ctx, packersdk.HookProvision, j.ui, comm, data)
 	})
