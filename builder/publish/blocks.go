@@ -86,8 +86,11 @@ func (u *uploader) block(ctx context.Context, index int64) error {
 		clean = clean && err == nil
 		return err
 	})
-	if err != nil {
+	if err != nil && context.Cause(ctx) == nil {
 		return fmt.Errorf("block %d: %w", index, err)
+	}
+	if err != nil {
+		return err // the reason lies not with this block
 	}
 	u.sums.Add(index, sum)
 	u.done.Add(sparse.BlockSize)
