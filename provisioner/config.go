@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config
+//go:generate go tool -modfile=../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config
 
 package provisioner
 

@@ -115,6 +115,7 @@ func TestDormant(t *testing.T) {
 	t.Cleanup(func() { _ = s.Cloud.KeepConsole(id, "dormant") })
 	waitLogin(ctx, t, s, id)
 	waitRequest(ctx, t, s, id, "GET /latest/user-data 404")
+	waitRequest(ctx, t, s, id, "GET /latest/meta-data/public-keys/0/openssh-key 404")
 
 	// Nothing may follow: no package, no platform, no retry.
 	settled := requests(t, s, id)

@@ -28,8 +28,15 @@ type fixture struct {
 
 var shared fixture
 
+// interrupted ends every test at the first interrupt, so that all of them clean
+// up.
+var interrupted context.Context
+
 func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	interrupted = ctx
 	code := m.Run()
+	stop()
 	if shared.story != nil {
 		if err := shared.story.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "clean up:", err)
@@ -43,8 +50,7 @@ func TestMain(m *testing.M) {
 // enough to clean up.
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	t.Cleanup(stop)
+	ctx := interrupted
 	if deadline, ok := t.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-2*time.Minute))
