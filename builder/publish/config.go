@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //go:generate go tool -modfile=../../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config,AccessConfig,AssumeRoleConfig,PollingConfig
+//go:generate go run ../../internal/docgen ../..
 
 package publish
 
