@@ -98,8 +98,8 @@ func (e *Env) Close() error {
 func (e *Env) Bin(name string) string { return filepath.Join(e.Repo, "bin", name) }
 
 // Command runs a program to its end, with its whole output in the run's log
-// folder, and returns its standard output. A cancelled context interrupts it
-// (SIGINT, then SIGKILL after two minutes), so that it can clean up.
+// folder, and returns its standard output. A cancelled context ends it
+// (SIGTERM, then SIGKILL after two minutes), so that it can clean up.
 func (e *Env) Command(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	p, err := e.start1(ctx, filepath.Base(name), env, name, args...)
 	if err != nil {

@@ -76,7 +76,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Signal sends a signal to the program's process group.
 func (p *Process) Signal(sig syscall.Signal) error { return syscall.Kill(-p.cmd.Process.Pid, sig) }
 
-// Stop interrupts the program and waits for its end; it kills it when ctx ends
+// Stop asks the program to end and waits for its end; it kills it when ctx ends
 // first.
 func (p *Process) Stop(ctx context.Context) error {
 	select {
@@ -84,9 +84,10 @@ func (p *Process) Stop(ctx context.Context) error {
 		return nil
 	default:
 	}
-	// Packer and the servers expect one signal, so only the program itself
-	// gets it, not its children.
-	_ = p.cmd.Process.Signal(syscall.SIGINT)
+	// Only the program itself gets the signal: all of them end their children
+	// in order. It is SIGTERM because the outer process of Packer passes that on
+	// to the inner one, and no other.
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 		return nil
