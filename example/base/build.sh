@@ -12,6 +12,7 @@
 # in a container too, and a kill leaves nothing but a temporary folder, which
 # the trap removes.
 #
+# BASE_INIT   systemd (the default) or sysvinit
 # BASE_CACHE  folder for downloaded packages (default: none is kept)
 # BASE_MIRROR a Debian mirror (default: the host's own for Debian 12, else deb.debian.org)
 set -eu
@@ -22,10 +23,15 @@ die() { echo "build.sh: $*" >&2; exit 1; }
 output=$1 size=${2:-2G}
 here=$(cd "$(dirname "$0")" && pwd)
 suite=bookworm
+init=${BASE_INIT:-systemd}
+case $init in
+systemd | sysvinit) ;;
+*) die "BASE_INIT is \"$init\": use systemd or sysvinit" ;;
+esac
 
 if [ "$(id -u)" -ne 0 ]; then
 	command -v sudo >/dev/null || die "needs root: run it as root, or install sudo"
-	exec sudo -- env "BASE_CACHE=${BASE_CACHE:-}" "BASE_MIRROR=${BASE_MIRROR:-}" "SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-}" \
+	exec sudo -- env "BASE_INIT=$init" "BASE_CACHE=${BASE_CACHE:-}" "BASE_MIRROR=${BASE_MIRROR:-}" "SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-}" \
 		"TMPDIR=${TMPDIR:-/tmp}" bash "$here/$(basename "$0")" "$@"
 fi
 
@@ -82,7 +88,7 @@ step() { printf '%4ds  %s\n' "$((SECONDS - started))" "$*" >&2; }
 
 . "$here/recipe.sh"
 
-step "Debian $suite root file system"
+step "Debian $suite root file system, $init"
 root=$work/root
 build_root "$root" >"$work/mmdebstrap.log" 2>&1 || { tail -n 30 "$work/mmdebstrap.log" >&2; die "mmdebstrap ended with an error, shown above"; }
 

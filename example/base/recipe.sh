@@ -6,6 +6,11 @@
 
 packages="linux-image-cloud-amd64 zstd systemd-sysv udev dbus libpam-systemd systemd-resolved libnss-myhostname
 	openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
+if [ "$init" = sysvinit ]; then
+	packages="linux-image-cloud-amd64 zstd sysvinit-core sysv-rc initscripts orphan-sysvinit-scripts udev
+		ifupdown isc-dhcp-client inetutils-syslogd acpid
+		openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
+fi
 
 # The host's own sources when it is a Debian of this suite (they may name a
 # mirror that is near); else the public ones.
@@ -40,7 +45,7 @@ build_root() {
 		--setup-hook="cp -- '$here/files/initramfs-modules' \"\$1/etc/initramfs-tools/modules\"" \
 		--setup-hook='echo MODULES=list >"$1/etc/initramfs-tools/conf.d/rightimage"' \
 		--setup-hook='echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/zz-build"' \
-		--customize-hook="bash '$here/customize.sh' '$here/files' \"\$1\""
+		--customize-hook="bash '$here/customize.sh' '$here/files' \"\$1\" $init"
 	if [ -n "${BASE_CACHE:-}" ]; then
 		mkdir -p "$BASE_CACHE"
 		set -- "$@" --skip=essential/unlink \

@@ -23,21 +23,27 @@ type Catalogue struct {
 	} `json:"images"`
 }
 
-// BaseDisk returns the raw disk made by example/base, from the cache when the
-// recipe has not changed.
-func (e *Env) BaseDisk(ctx context.Context) (string, error) {
+// The init systems that example/base makes a disk with.
+const (
+	Systemd  = "systemd"
+	SysVInit = "sysvinit"
+)
+
+// BaseDisk returns the raw disk made by example/base with an init system, from
+// the cache when the recipe has not changed.
+func (e *Env) BaseDisk(ctx context.Context, initSystem string) (string, error) {
 	recipe := filepath.Join(e.Repo, "example", "base")
 	sum, err := hashTree(recipe)
 	if err != nil {
 		return "", err
 	}
-	disk := filepath.Join(e.Cache, "base-"+sum[:12]+".raw")
+	disk := filepath.Join(e.Cache, "base-"+initSystem+"-"+sum[:12]+".raw")
 	if _, err := os.Stat(disk); err == nil {
 		e.Say("base disk: %s (from the cache)", disk)
 		return disk, nil
 	}
-	e.Say("base disk: building a minimal Debian 12 with mmdebstrap")
-	if _, err := e.Command(ctx, nil, filepath.Join(recipe, "build.sh"), disk); err != nil {
+	e.Say("base disk: building a minimal Debian 12 with %s and mmdebstrap", initSystem)
+	if _, err := e.Command(ctx, []string{"BASE_INIT=" + initSystem}, filepath.Join(recipe, "build.sh"), disk); err != nil {
 		return "", err
 	}
 	return disk, nil

@@ -94,7 +94,7 @@ func (s *Story) Run(ctx context.Context) error {
 func (s *Story) Times() []StepTime { return s.times }
 
 func (s *Story) baseDisk(ctx context.Context) (err error) {
-	s.Base, err = s.BaseDisk(ctx)
+	s.Base, err = s.BaseDisk(ctx, Systemd)
 	return err
 }
 
