@@ -180,13 +180,13 @@ func (l lsb) linkByHand(hook, start, stop string) (done bool, err error) {
 
 func (l lsb) disable(ctx context.Context, hooks []string) error {
 	for _, h := range hooks {
-		switch {
+		switch { // whether it worked, the links decide
 		case l.m.has("update-rc.d"):
-			_, _ = l.tool(ctx, "update-rc.d", "-f", h, "remove") //nolint:errcheck // the links decide
+			_, _ = l.tool(ctx, "update-rc.d", "-f", h, "remove")
 		case l.m.has("chkconfig"):
-			_, _ = l.tool(ctx, "chkconfig", "--del", h) //nolint:errcheck // the links decide
+			_, _ = l.tool(ctx, "chkconfig", "--del", h)
 		case l.m.has("insserv"):
-			_, _ = l.tool(ctx, "insserv", "-r", h) //nolint:errcheck // the links decide
+			_, _ = l.tool(ctx, "insserv", "-r", h)
 		}
 		if err := l.m.removeLinks(append(l.links("S", h), l.links("K", h)...)...); err != nil {
 			return err

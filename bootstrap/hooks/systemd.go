@@ -76,7 +76,7 @@ func (s systemd) offline(ctx context.Context, verb string, hooks []string) {
 	for _, h := range hooks {
 		args = append(args, unit(h))
 	}
-	_, _ = s.m.run.Run(ctx, "systemctl", args...) //nolint:errcheck // the links decide
+	_, _ = s.m.run.Run(ctx, "systemctl", args...) // whether it worked, the links decide
 }
 
 func (s systemd) removed(ctx context.Context) error { return s.written(ctx) }

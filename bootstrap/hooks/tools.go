@@ -77,7 +77,7 @@ func (m *Manager) link(target, path string) error {
 	if m.isLink(path) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil { //nolint:gosec // directories of init systems are public
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		return err
 	}
 	return os.Symlink(target, full)

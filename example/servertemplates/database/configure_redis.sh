@@ -30,5 +30,10 @@ conf=/etc/redis/rightscale.conf
 } >"$conf"
 chown redis:redis "$conf"
 grep -q "include $conf" /etc/redis/redis.conf || echo "include $conf" >>/etc/redis/redis.conf
+
+# At shutdown the database must outlive the decommission scripts, which save it.
+mkdir -p /etc/systemd/system/redis-server.service.d
+printf '[Unit]\nBefore=rightlink.service\n' >/etc/systemd/system/redis-server.service.d/rightlink.conf
+systemctl daemon-reload
 systemctl restart redis-server
 echo "Redis listens on port $DB_PORT"
