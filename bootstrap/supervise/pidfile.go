@@ -31,7 +31,7 @@ func hold(root string) (release func(), err error) {
 	if err := os.MkdirAll(RunDir(root), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(pidPath(root), os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // a pid file is public
+	f, err := os.OpenFile(pidPath(root), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -78,25 +78,45 @@ func Status(root string) (pid int, running bool, err error) {
 	n, _ := f.ReadAt(text, 0) // a short read is the rule
 	pid, err = strconv.Atoi(strings.TrimSpace(string(text[:n])))
 	if err != nil || pid <= 1 {
-		return 0, true, nil //nolint:nilerr // it is about to write its number
+		return 0, true, nil // it is about to write its number
 	}
 	return pid, true, nil
 }
 
+// startLimit bounds the start of a monitor; a machine that boots may be slow.
+const startLimit = time.Minute
+
 // Start starts a monitor in the background by running argv, and waits until it
-// holds the pid file. It does nothing when one runs already.
+// holds the pid file. It does nothing when one runs already. A monitor that
+// ends well before that had nothing to supervise.
 func Start(ctx context.Context, root string, argv []string) (started bool, err error) {
 	if _, running, err := Status(root); running || err != nil {
 		return false, err
 	}
-	if _, err := Detach(argv); err != nil {
+	cmd, err := detach(argv)
+	if err != nil {
 		return false, fmt.Errorf("start the supervisor: %w", err)
 	}
-	if err := until(ctx, root, true, 5*time.Second); err != nil {
-		return true, fmt.Errorf("the supervisor ended at once; the system log says why: %w", err)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		err := cmd.Wait()
+		if err == nil {
+			err = errEnded
+		}
+		cancel(err)
+	}()
+	switch err := until(ctx, root, true, startLimit); {
+	case errors.Is(err, errEnded):
+		return true, nil
+	case err != nil:
+		return true, fmt.Errorf("the supervisor did not start; the system log says why: %w", err)
 	}
 	return true, nil
 }
+
+// errEnded means that a monitor ended without an error.
+var errEnded = errors.New("the supervisor has ended")
 
 // Stop ends the monitor, which ends the agent, and waits for both.
 func Stop(ctx context.Context, root string) (stopped bool, err error) {
@@ -128,7 +148,7 @@ func until(ctx context.Context, root string, want bool, limit time.Duration) err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-tick.C:
 		}
 	}

@@ -117,7 +117,7 @@ func (o Options) once(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	cmd := exec.CommandContext(ctx, o.Argv[0], o.Argv[1:]...) //nolint:gosec // running this command is the purpose
+	cmd := exec.CommandContext(ctx, o.Argv[0], o.Argv[1:]...)
 	cmd.Stdout, cmd.Stderr = o.Output, o.Output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	// Only the agent itself is told: what its scripts have started lives on.
@@ -140,9 +140,18 @@ func (o Options) once(ctx context.Context) error {
 // Detach starts argv in a session of its own, without terminal, and returns
 // its process id. DetachedEnv is set for it.
 func Detach(argv []string) (int, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	cmd, err := detach(argv)
 	if err != nil {
 		return 0, err
+	}
+	pid := cmd.Process.Pid
+	return pid, cmd.Process.Release()
+}
+
+func detach(argv []string) (*exec.Cmd, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
 	}
 	defer null.Close()                        //nolint:errcheck // nothing to lose
 	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // must outlive this process
@@ -150,11 +159,7 @@ func Detach(argv []string) (int, error) {
 	cmd.Env = append(os.Environ(), DetachedEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	pid := cmd.Process.Pid
-	return pid, cmd.Process.Release()
+	return cmd, cmd.Start()
 }
 
 // DetachedEnv is set in processes without a terminal: they log to the system

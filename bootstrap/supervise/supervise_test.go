@@ -159,6 +159,18 @@ func TestBackground(t *testing.T) {
 	require.Contains(t, string(log), "hello from the agent")
 }
 
+// TestStartTellsTheEnd: a monitor that ends before it holds the pid file is not
+// waited for.
+func TestStartTellsTheEnd(t *testing.T) {
+	root := t.TempDir()
+	began := time.Now()
+	_, err := supervise.Start(context.Background(), root, []string{"sh", "-c", "exit 3"})
+	require.ErrorContains(t, err, "exit status 3")
+	_, err = supervise.Start(context.Background(), root, []string{"true"})
+	require.NoError(t, err, "nothing to supervise")
+	require.Less(t, time.Since(began), 30*time.Second)
+}
+
 // TestMonitorKilled: when the monitor dies the agent is told to end.
 func TestMonitorKilled(t *testing.T) {
 	root, ctx := t.TempDir(), context.Background()
