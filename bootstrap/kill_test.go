@@ -32,7 +32,7 @@ func TestKill(t *testing.T) {
 				for _, before := range stages[:i] {
 					do(t, root, before)
 				}
-				killed := false
+				var killed bool
 				if kind == "command" {
 					killed = killAtCommand(root, stage, n)
 				} else {

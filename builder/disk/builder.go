@@ -37,9 +37,9 @@ func (b *Builder) ConfigSpec() hcldec.ObjectSpec { return b.config.FlatMapstruct
 // once.
 func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error) {
 	problems := b.config.decode(raws...)
-	warnings, more := b.config.prepare()
+	problems = append(problems, b.config.prepare()...)
 	packersdk.LogSecretFilter.Set(b.config.Secrets()...)
-	return []string{"SourceImageURL", "RootPartition", "Architecture"}, warnings, collect(append(problems, more...))
+	return []string{"SourceImageURL", "RootPartition", "Architecture"}, nil, collect(problems)
 }
 
 // Close cancels a running build and waits until it has undone what it made. It

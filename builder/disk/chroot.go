@@ -110,7 +110,7 @@ func (f *flow) setUpChroot(ctx context.Context, j *job) error {
 		return err
 	}
 	policy := filepath.Join(work, "policy-rc.d")
-	if err := os.WriteFile(policy, []byte(policyText), 0o755); err != nil { //nolint:gosec // it has to be executable
+	if err := os.WriteFile(policy, []byte(policyText), 0o755); err != nil {
 		return err
 	}
 	if err := l.lend(ctx, policy, policyPath); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -168,7 +168,7 @@ func (f *flow) check(ctx context.Context, j *job, device string, root rootfs.Can
 	}
 	if _, err := f.root.Run(ctx, "sh", "-c", `command -v "$1"`, "sh", tool); err != nil {
 		j.ui.Say(tool + " is not installed; the file system is not checked")
-		return nil
+		return nil //nolint:nilerr // the user was told
 	}
 	_, err := f.root.Run(ctx, tool, args...)
 	var exit *exec.ExitError

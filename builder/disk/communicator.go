@@ -90,7 +90,7 @@ func (c *communicator) command(ctx context.Context, script string, args ...strin
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // running provisioners' commands is the purpose
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	killGroup(cmd)
 	cmd.WaitDelay = 2 * time.Second
 	return cmd, nil
@@ -187,7 +187,7 @@ func (c *communicator) UploadDir(dst, src string, exclude []string) error {
 	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(packDir(w, base)) }()
-	defer r.Close()
+	defer r.Close() //nolint:errcheck // nothing to lose
 	if err := c.do(r, nil, `set -e; mkdir -p "$1"; exec tar -x -p -o -f - -C "$1"`, dst); err != nil {
 		return fmt.Errorf("upload directory %s: %w", src, err)
 	}

@@ -52,7 +52,7 @@ func scan(path string) (parttable.Table, []rootfs.Candidate, error) {
 	if err != nil {
 		return parttable.Table{}, nil, err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	info, err := file.Stat()
 	if err != nil {
 		return parttable.Table{}, nil, err

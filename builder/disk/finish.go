@@ -69,7 +69,8 @@ func (f *flow) finish(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Chmod(work, 0o644); err != nil { //nolint:gosec // a disk image is no secret of the user who made it
+	// A disk image is no secret of the user who made it.
+	if err := os.Chmod(work, 0o644); err != nil {
 		return err
 	}
 	if err := os.Rename(work, f.config.outputPath()); err != nil {
@@ -109,7 +110,7 @@ func digest(ctx context.Context, path string) (int64, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	h := sha256.New()
 	buf := make([]byte, 1<<20)
 	var size int64
@@ -120,7 +121,7 @@ func digest(ctx context.Context, path string) (int64, string, error) {
 		n, err := file.Read(buf)
 		size += int64(n)
 		h.Write(buf[:n])
-		if err == io.EOF { //nolint:errorlint // a file's Read returns it as it is
+		if err == io.EOF {
 			return size, hex.EncodeToString(h.Sum(nil)), nil
 		}
 		if err != nil {

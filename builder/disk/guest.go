@@ -43,13 +43,13 @@ func readGuest(dir string) (guestInfo, error) {
 	if err != nil {
 		return guestInfo{}, err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // only read
 	var g guestInfo
 	release, err := openFirst(root, "etc/os-release", "usr/lib/os-release")
 	if err != nil {
 		return g, fmt.Errorf("%w: neither /etc/os-release nor /usr/lib/os-release", errNoSystem)
 	}
-	defer release.Close()
+	defer release.Close() //nolint:errcheck // only read
 	g.readRelease(io.LimitReader(release, 64<<10))
 	if !hasInit(root) {
 		return g, fmt.Errorf("%w: %s without /sbin/init or /bin/sh", errNoSystem, g)
@@ -114,7 +114,7 @@ func arch(root *os.Root) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	program, err := elf.NewFile(f)
 	if err != nil {
 		return ""

@@ -41,7 +41,7 @@ func inside(dir, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // only read
 	rel := strings.TrimPrefix(filepath.Clean(path), "/")
 	if rel == "" {
 		rel = "."

@@ -44,18 +44,16 @@ func (c *Config) decode(raws ...any) []error {
 
 // prepare sets defaults and returns every problem of the template: the option's
 // name, the rule, the value, the remedy.
-func (c *Config) prepare() (warnings []string, problems []error) {
+func (c *Config) prepare() (problems []error) {
 	problems = append(problems, c.prepareInput()...)
 	problems = append(problems, c.prepareSize()...)
 	problems = append(problems, c.prepareOutput()...)
 	problems = append(problems, c.prepareChroot()...)
-	for _, err := range c.Config.Prepare() {
-		problems = append(problems, err)
-	}
+	problems = append(problems, c.Config.Prepare()...)
 	if runtime.GOOS != "linux" {
 		problems = append(problems, fmt.Errorf("the builder rightimage-disk mounts the disk and needs Linux; this is %s", runtime.GOOS))
 	}
-	return warnings, problems
+	return problems
 }
 
 // prepareInput checks where the disk comes from. The SDK's own Prepare parses,

@@ -31,7 +31,7 @@ func unpackDir(r io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // nothing to lose
 	t := tar.NewReader(r)
 	for {
 		h, err := t.Next()

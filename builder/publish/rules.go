@@ -30,7 +30,8 @@ const (
 const nameCharacters = "letters, digits, spaces and ( ) [ ] . / - ' @ _"
 
 func badNameCharacter(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("()[] ./-'@_", r))
+	alphanumeric := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	return !alphanumeric && !strings.ContainsRune("()[] ./-'@_", r)
 }
 
 // checkName holds the rules of an AMI's name. It returns what is wrong.

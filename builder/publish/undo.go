@@ -19,16 +19,16 @@ import (
 )
 
 // oweSnapshot records that a snapshot was made.
-func (r *region) oweSnapshot(owed *ledger.Ledger, id string) *ledger.Debt {
+func (r *region) oweSnapshot(owed *ledger.Ledger, id string) {
 	made := time.Now()
-	return owed.Owe("snapshot "+id+" in "+r.name, r.command("delete-snapshot", "--snapshot-id", id),
+	owed.Owe("snapshot "+id+" in "+r.name, r.command("delete-snapshot", "--snapshot-id", id),
 		func(ctx context.Context) error { return r.deleteSnapshot(ctx, id, made) })
 }
 
 // oweImage records that an image was registered.
-func (r *region) oweImage(owed *ledger.Ledger, id string) *ledger.Debt {
+func (r *region) oweImage(owed *ledger.Ledger, id string) {
 	made := time.Now()
-	return owed.Owe("image "+id+" in "+r.name, r.command("deregister-image", "--image-id", id),
+	owed.Owe("image "+id+" in "+r.name, r.command("deregister-image", "--image-id", id),
 		func(ctx context.Context) error { return r.deregister(ctx, id, made) })
 }
 

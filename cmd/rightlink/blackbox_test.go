@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +102,8 @@ func (p *process) stop(t *testing.T) {
 
 func rightlink(t *testing.T, binary string, args ...string) (string, int) {
 	out, err := exec.Command(binary, args...).CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); ok {
+	exit := &exec.ExitError{}
+	if errors.As(err, &exit) {
 		return string(out), exit.ExitCode()
 	}
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +18,8 @@ import (
 
 // Header names of IMDSv2.
 const (
-	tokenHeader = "X-Aws-Ec2-Metadata-Token"             //nolint:gosec // a header's name
-	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds" //nolint:gosec // a header's name
+	tokenHeader = "X-Aws-Ec2-Metadata-Token"
+	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
 )
 
 // maxTTL is the longest life of a token, six hours.
@@ -126,7 +127,7 @@ func (s *Server) tree(w http.ResponseWriter, path string) (int, []byte) {
 		return http.StatusOK, []byte(versions)
 	}
 	version, rest, _ := strings.Cut(path, "/")
-	if !strings.Contains("\n"+versions+"\n", "\n"+version+"\n") {
+	if !slices.Contains(strings.Split(versions, "\n"), version) {
 		return problem(w, http.StatusNotFound)
 	}
 	area, below, _ := strings.Cut(rest, "/")

@@ -172,7 +172,7 @@ func TestPanicIsA500(t *testing.T) {
 	s := &Server{opt: Options{Log: slog.New(slog.NewTextHandler(&logs, nil))}}
 	h := s.logged(s.recovered(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("oops") })))
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest("GET", "/x", nil))
+	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/x", nil))
 	require.Equal(t, 500, rec.Code)
 	require.NotContains(t, rec.Body.String(), "oops")
 	require.Contains(t, logs.String(), "oops")
@@ -205,7 +205,7 @@ func TestPlainHTTPAndSlowClients(t *testing.T) {
 func TestGracefulShutdown(t *testing.T) {
 	w := start(t)
 	pr, pw := io.Pipe()
-	req, err := http.NewRequestWithContext(context.Background(), "POST", w.base+"/api/oauth2", pr)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, w.base+"/api/oauth2", pr)
 	require.NoError(t, err)
 	req.Header.Set("X-API-Version", "1.5")
 	// The body is sent when the handler begins to read it, not before.

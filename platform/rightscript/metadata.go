@@ -100,10 +100,10 @@ func block(source string) (text string, offset int, found bool, problem *Problem
 		if !ok {
 			return "", 0, false, &Problem{Line: i + 1, Text: fmt.Sprintf("the metadata comment that began at line %d is not closed: want a line %q before this one", start+1, marker+indent+"...")}
 		}
-		switch trimmed := strings.TrimSpace(rest); {
-		case trimmed == "...":
+		switch trimmed := strings.TrimSpace(rest); trimmed {
+		case "...":
 			return strings.Join(out, "\n") + "\n", start + 1, true, nil
-		case trimmed == "":
+		case "":
 			out = append(out, "")
 			continue
 		}
@@ -230,6 +230,8 @@ func (in Input) Check(v Value) error {
 		if in.Required {
 			return fmt.Errorf("%s is required, so it cannot be ignore", in.Name)
 		}
+	case KindCred, KindEnv, KindKey, KindBlank, KindInherit:
+		// No text yet to compare.
 	}
 	return nil
 }

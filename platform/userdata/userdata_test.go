@@ -4,6 +4,7 @@
 package userdata
 
 import (
+	"errors"
 	"io"
 	stdmime "mime"
 	"mime/multipart"
@@ -47,7 +48,7 @@ func readParts(t *testing.T, doc string) []mimePart {
 	var parts []mimePart
 	for mr := multipart.NewReader(msg.Body, params["boundary"]); ; {
 		p, err := mr.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return parts
 		}
 		require.NoError(t, err)

@@ -68,14 +68,15 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	a.notify("READY=1")
-	if err := a.live(ctx, start); err != nil && ctx.Err() == nil {
+	if err := a.live(ctx, start); ctx.Err() == nil {
 		return err
 	}
 	return a.leave(context.WithoutCancel(ctx))
 }
 
-// live is the time between start and SIGTERM. Its errors are those of ctx and
-// of the disk; whatever the platform does is waited for or leads to stranded.
+// live is the time between start and SIGTERM; it ends with an error only, that
+// of ctx or of the disk. Whatever the platform does is waited for or leads to
+// stranded.
 func (a *Agent) live(ctx context.Context, start state.Start) error {
 	a.status("connecting to " + a.id.APIHostname)
 	if err := a.connect(ctx); err != nil {

@@ -115,6 +115,8 @@ func (s *Store) Begin(identity, resourceUID string) (Start, error) {
 	case StopStart:
 		// The platform sees a new instance.
 		f.LastRecordedValue = wire.StatePending
+	case Reboot, Restart, Again:
+		// The same instance: what was recorded stays true.
 	}
 	if start != Restart {
 		f.Value, f.RecordRetries, f.DecommissionType = wire.StateBooting, 0, ""
