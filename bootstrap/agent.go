@@ -170,7 +170,7 @@ func (a *Agent) theCloud() (cloud.Cloud, error) {
 	if a.cloud != nil {
 		return a.cloud, nil
 	}
-	facts, _ := detect.Detect(a.Root) //nolint:errcheck // the cloud is known on an unknown system too
+	facts, _ := detect.Detect(a.Root) // the cloud is known on an unknown system too
 	c, err := cloud.New(facts.Cloud, cloud.Options{Root: a.Root})
 	if err == nil {
 		a.cloud = c

@@ -35,7 +35,7 @@ func (a *Agent) Register(ctx context.Context, o RegisterOptions) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	facts, _ := detect.Detect(a.Root) //nolint:errcheck // hooks need the init system only
+	facts, _ := detect.Detect(a.Root) // hooks need the init system only
 	m, err := a.hooks(facts)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (a *Agent) argv(self string, args ...string) []string {
 
 // systemdRuns says that systemd supervises the agent, not we.
 func (a *Agent) systemdRuns() (bool, detect.Facts) {
-	facts, _ := detect.Detect(a.Root) //nolint:errcheck // only the init system matters
+	facts, _ := detect.Detect(a.Root) // only the init system matters
 	return facts.Init == detect.Systemd && facts.InitRunning, facts
 }
 

@@ -54,7 +54,7 @@ const program = "/opt/rightscale/bin/bootstrap"
 // removed. Host keys, login keys and the grown root stay: they are the
 // machine's. With purge the package goes first.
 func (a *Agent) Uninstall(ctx context.Context, purge bool) ([]string, error) {
-	facts, _ := detect.Detect(a.Root) //nolint:errcheck // an unknown system is uninstalled from as well
+	facts, _ := detect.Detect(a.Root) // an unknown system is uninstalled from as well
 	pkg := a.packages(facts)
 	if !purge && pkg.Present(ctx) {
 		return nil, fmt.Errorf("%w; remove it first with \"dpkg --purge rightlink\", or use \"bootstrap uninstall --purge\"", ErrPackage)

@@ -44,7 +44,7 @@ var ErrNotRunning = errors.New("no local cloud is running")
 // ReadInfo reads the local.json of a state directory.
 func ReadInfo(stateDir string) (Info, error) {
 	var info Info
-	data, err := os.ReadFile(filepath.Join(stateDir, "local.json")) //nolint:gosec // the user's own directory
+	data, err := os.ReadFile(filepath.Join(stateDir, "local.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return info, fmt.Errorf("%w with the state directory %s; start one with \"rightimage local\", or name its directory with --state", ErrNotRunning, stateDir)
 	}
@@ -98,12 +98,12 @@ func New(cfg Config) (_ *Server, err error) {
 			err = errors.Join(err, s.store.Close())
 		}
 	}()
-	if s.api, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if s.api, err = net.Listen("tcp", cfg.Listen); err != nil { //nolint:noctx // listening on this machine does not wait
 		return nil, fmt.Errorf("listen (is another local cloud running? choose a port with --listen): %w", err)
 	}
 	socket, err := controlSocket(cfg.StateDir)
 	if err == nil {
-		s.control, err = net.Listen("unix", socket)
+		s.control, err = net.Listen("unix", socket) //nolint:noctx // see above
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open control socket: %w", err), s.api.Close())

@@ -45,8 +45,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	made, keyErr := HostKeys(o.Root)
 	res.Changed = append(res.Changed, made...)
 	if len(made) > 0 && fileExists(o.Root, "usr/sbin/restorecon", "sbin/restorecon") {
-		// SELinux labels; without them sshd may not read its keys.
-		_, _ = o.Run.Run(ctx, "restorecon", "-R", filepath.Join(o.Root, sshDir)) //nolint:errcheck // labels are a help, not a need
+		// SELinux labels; without them sshd may not read its keys. A help, not a
+		// need: an error is no reason to stop.
+		_, _ = o.Run.Run(ctx, "restorecon", "-R", filepath.Join(o.Root, sshDir))
 	}
 	grown, notes, growErr := newGrower(o).grow(ctx)
 	res.Changed = append(res.Changed, grown...)

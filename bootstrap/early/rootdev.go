@@ -54,7 +54,7 @@ func findRoot(root string) (rootDevice, error) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "partition")); err != nil {
 		d.diskSize = d.size
-		return d, nil
+		return d, nil //nolint:nilerr // no partition: the file system has the whole disk
 	}
 	parent := filepath.Dir(dir)
 	d.disk = filepath.Join(root, "dev", filepath.Base(parent))

@@ -116,7 +116,7 @@ func lastMarker(root string) (m marker, known bool, err error) {
 		return m, false, fmt.Errorf("read the boot marker: %w", err)
 	}
 	if json.Unmarshal(text, &m) != nil || m.InstanceID == "" {
-		return marker{}, false, nil
+		return marker{}, false, nil //nolint:nilerr // see above
 	}
 	return m, true, nil
 }

@@ -87,7 +87,7 @@ func setReboot(root string) error {
 	}
 	fields := map[string]json.RawMessage{}
 	if json.Unmarshal(text, &fields) != nil || len(fields) == 0 {
-		return nil
+		return nil //nolint:nilerr // see above
 	}
 	if bytes.Equal(fields["reboot"], []byte("true")) {
 		return nil

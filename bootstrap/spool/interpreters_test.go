@@ -115,7 +115,7 @@ func TestInterpreters(t *testing.T) {
 
 func checkEnv(t *testing.T, work, locale string, argv []string, want map[string]string) {
 	t.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // fixed programs
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = work
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=" + locale, "HOME=" + work}
 	var stderr bytes.Buffer
@@ -171,7 +171,7 @@ func TestJSONReaders(t *testing.T) {
 		ran++
 		for file, tree := range map[string]*cloud.Tree{"user-data.json": asTree(in.UserData.Pairs), "meta-data.json": in.MetaData} {
 			t.Run(name+"/"+file, func(t *testing.T) {
-				out, err := exec.Command(argv[0], append(argv[1:], filepath.Join(Dir(root), file))...).Output() //nolint:gosec // fixed programs
+				out, err := exec.Command(argv[0], append(argv[1:], filepath.Join(Dir(root), file))...).Output()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -212,7 +212,7 @@ func TestRefreshRuby(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, Input{MetaData: dir("", value("instance-id", "i-9")), EnvPrefix: "EC2_"})
 	stub := filepath.Join(root, "stub")
-	if err := os.WriteFile(stub, []byte("#!/bin/sh\necho \"$# $*\" >>"+root+"/calls\n"), 0o700); err != nil { //nolint:gosec // a script
+	if err := os.WriteFile(stub, []byte("#!/bin/sh\necho \"$# $*\" >>"+root+"/calls\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(Dir(root), "meta-data.rb")

@@ -40,7 +40,7 @@ func TestKilledWriter(t *testing.T) {
 	root := t.TempDir()
 	write(t, root, generation("odd"))
 	for i := range 25 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriter$") //nolint:gosec // this very test
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriter$")
 		cmd.Env = append(os.Environ(), childEnv+"="+root)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

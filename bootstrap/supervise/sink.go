@@ -69,7 +69,7 @@ func (b *boundedFile) Write(p []byte) (n int, err error) {
 	if info, err := os.Stat(b.path); err == nil && info.Size()+int64(len(p)) > b.limit {
 		_ = os.Rename(b.path, b.path+".1")
 	}
-	if err := os.MkdirAll(filepath.Dir(b.path), 0o755); err != nil { //nolint:gosec // /var/log is public
+	if err := os.MkdirAll(filepath.Dir(b.path), 0o755); err != nil {
 		return 0, err
 	}
 	f, err := os.OpenFile(b.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

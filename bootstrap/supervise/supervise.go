@@ -154,7 +154,7 @@ func detach(argv []string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer null.Close()                        //nolint:errcheck // nothing to lose
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // must outlive this process
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // must outlive this process
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), DetachedEnv+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null

@@ -85,7 +85,7 @@ func options(dir, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		obj := tree.Scope.Lookup(name) //nolint:staticcheck // types are not needed, names are
+		obj := tree.Scope.Lookup(name) // types are not needed, names are
 		if obj == nil {
 			continue
 		}

@@ -54,7 +54,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Run starts the command and waits for it. A non-zero exit is an *Error.
 func (x Exec) Run(ctx context.Context, name string, args ...string) (string, error) {
 	argv := append(append([]string{}, x.Prefix...), append([]string{name}, args...)...)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // running commands is this package's purpose
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = x.Dir
 	if len(x.Env) > 0 {
 		cmd.Env = append(cmd.Environ(), x.Env...)

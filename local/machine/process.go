@@ -42,14 +42,14 @@ func startProcess(ctx context.Context, argv []string, logPath string) (*process,
 		return nil, err
 	}
 	defer func() { _ = theirs.Close() }()
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // the instance's own folder
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("start qemu: %w", err)
 	}
 	defer func() { _ = log.Close() }()
 
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec,noctx // QEMU outlives the start; kill ends it
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // QEMU outlives the start; kill ends it
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = dieWithParent()
@@ -71,7 +71,7 @@ func startProcess(ctx context.Context, argv []string, logPath string) (*process,
 
 // tail is the end of QEMU's own output as an addition to an error.
 func tail(logPath string) string {
-	data, err := os.ReadFile(logPath) //nolint:gosec // the instance's own folder
+	data, err := os.ReadFile(logPath)
 	if text := strings.TrimSpace(string(data)); err == nil && text != "" {
 		return ": " + text[max(0, len(text)-1000):]
 	}

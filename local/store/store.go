@@ -60,7 +60,7 @@ func Open(dir string, now func() time.Time) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's own directory
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
@@ -96,7 +96,7 @@ func (s *Store) load() error {
 // loadKey keeps the token key across restarts, so that block tokens stay good.
 func (s *Store) loadKey() error {
 	path := filepath.Join(s.dir, "token.key")
-	key, err := os.ReadFile(path) //nolint:gosec // the user's own directory
+	key, err := os.ReadFile(path)
 	if err == nil && len(key) == 32 {
 		s.key = key
 		return nil

@@ -53,7 +53,7 @@ func loadTable[T record](dir string) (*Table[T], error) {
 		if strings.HasPrefix(filepath.Base(name), ".") {
 			continue
 		}
-		data, err := os.ReadFile(name) //nolint:gosec // a file of our own state directory
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("open state: %w", err)
 		}

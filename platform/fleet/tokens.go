@@ -6,7 +6,7 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // the agent id's format is SHA-1; it protects nothing
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -59,9 +59,10 @@ func (s *Service) openToken(t store.EnrolmentToken) (secret.String, error) {
 // The hash names the row before its id exists.
 func tokenPlace(hash []byte) string { return "token " + hex.EncodeToString(hash) }
 
-// AgentID is rs-instance-<SHA-1 of "<id>*<token>">-<id>.
+// AgentID is rs-instance-<SHA-1 of "<id>*<token>">-<id>. The format asks for
+// SHA-1; it protects nothing.
 func AgentID(id int64, token string) string {
-	sum := sha1.Sum(fmt.Appendf(nil, "%d*%s", id, token)) //nolint:gosec // see the import
+	sum := sha1.Sum(fmt.Appendf(nil, "%d*%s", id, token))
 	return fmt.Sprintf("rs-instance-%x-%d", sum, id)
 }
 

@@ -7,7 +7,7 @@
 package identity
 
 import (
-	"crypto/sha1" //nolint:gosec // the identity string is defined over SHA-1
+	"crypto/sha1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -102,6 +102,6 @@ func (id Identity) APIURL() string { return "https://" + id.APIHostname + "/api"
 // AgentID is the public name of this agent: the hash of token id and token,
 // and the token id. It changes with the token and does not reveal it.
 func (id Identity) AgentID() string {
-	sum := sha1.Sum([]byte(id.ClientID + "*" + id.ClientSecret.Reveal())) //nolint:gosec // see the import
+	sum := sha1.Sum([]byte(id.ClientID + "*" + id.ClientSecret.Reveal()))
 	return "rs-instance-" + hex.EncodeToString(sum[:]) + "-" + id.ClientID
 }

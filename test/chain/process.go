@@ -49,7 +49,7 @@ func (e *Env) start1(ctx context.Context, logName string, env []string, name str
 	p := &Process{argv: append([]string{name}, args...), log: log, done: make(chan struct{})}
 	// The context ends the program through wait or Stop, with a signal that
 	// lets it clean up; exec's own way would kill it.
-	p.cmd = exec.Command(name, args...) //nolint:gosec,noctx // see above
+	p.cmd = exec.Command(name, args...) //nolint:noctx // see above
 	p.cmd.Dir = e.Repo
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout = io.MultiWriter(&p.stdout, log)

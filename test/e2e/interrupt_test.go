@@ -128,7 +128,7 @@ func requireNothingLeft(t *testing.T, dir string) {
 	environs, err := filepath.Glob("/proc/[0-9]*/environ")
 	require.NoError(t, err)
 	for _, file := range environs {
-		env, _ := os.ReadFile(file) //nolint:errcheck // the process may just have ended
+		env, _ := os.ReadFile(file) // the process may just have ended
 		argv, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
 		require.False(t, strings.Contains(string(env)+string(argv), dir), "process left: %s", strings.ReplaceAll(string(argv), "\x00", " "))
 	}

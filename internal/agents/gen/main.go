@@ -123,7 +123,7 @@ func (g *generator) rightlink(ctx context.Context, arch string) error {
 // alone: no path, no commit, no build id of the host.
 func (g *generator) compile(ctx context.Context, pkg, arch string, limit int64) (string, error) {
 	out := filepath.Join(g.tmp, filepath.Base(pkg)+"_"+arch)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, pkg) //nolint:gosec // arguments are ours
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
 	cmd.Dir = g.root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {
