@@ -20,12 +20,17 @@ import (
 // compares every path of the root file system.
 func TestRoundTrip(t *testing.T) {
 	s := machineRoom(t)
+	roundTrip(t, s, s.Base)
+}
+
+func roundTrip(t *testing.T, s *chain.Story, base string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(testContext(t), 10*time.Minute)
 	defer cancel()
 	results := t.TempDir()
 	testdata := filepath.Join(s.Repo, "test", "e2e", "testdata")
-	_, err := s.Build(ctx, filepath.Join(testdata, "roundtrip.pkr.hcl"), filepath.Join(s.Work, "roundtrip"), nil, map[string]string{
-		"base_disk": s.Base, "listing": filepath.Join(testdata, "listing.sh"), "results": results + "/",
+	_, err := s.Build(ctx, filepath.Join(testdata, "roundtrip.pkr.hcl"), filepath.Join(s.Work, t.Name()), nil, map[string]string{
+		"base_disk": base, "listing": filepath.Join(testdata, "listing.sh"), "results": results + "/",
 	})
 	require.NoError(t, err)
 	before, provisioned, after := lines(t, results, "before"), lines(t, results, "provisioned"), lines(t, results, "after")
