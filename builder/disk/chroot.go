@@ -166,7 +166,9 @@ func (f *flow) check(ctx context.Context, j *job, device string, root rootfs.Can
 	if f.config.SkipFsck {
 		return nil
 	}
-	if _, err := f.root.Run(ctx, "sh", "-c", `command -v "$1"`, "sh", tool); err != nil {
+	if _, err := f.root.Run(ctx, "sh", "-c", `command -v "$1"`, "sh", tool); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
 		j.ui.Say(tool + " is not installed; the file system is not checked")
 		return nil //nolint:nilerr // the user was told
 	}
