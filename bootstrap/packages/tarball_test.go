@@ -91,6 +91,7 @@ func TestTarballRefused(t *testing.T) {
 		"elsewhere":     {name: "other/file", body: "x"},
 		"link out":      {name: "rightscale/l", link: "../../etc", kind: tar.TypeSymlink},
 		"link absolute": {name: "rightscale/l", link: "/etc", kind: tar.TypeSymlink},
+		"link beside":   {name: "rightscale/l", link: "../other", kind: tar.TypeSymlink},
 		"hard link":     {name: "rightscale/l", link: "rightscale/bin/rightlink", kind: tar.TypeLink},
 		"device":        {name: "rightscale/d", kind: tar.TypeChar},
 		"bootstrap":     {name: "rightscale/bin/./bootstrap", body: "x"},
