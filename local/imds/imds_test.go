@@ -172,6 +172,7 @@ func TestRequestLog(t *testing.T) {
 
 // The SDK's own client is what most programs in a guest use.
 func TestAWSClient(t *testing.T) {
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false") // many set it for their builds
 	f := serve(t, example())
 	c := sdk.New(sdk.Options{Endpoint: f.URL})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
