@@ -21,10 +21,28 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := demo(ctx); err != nil {
+	do := demo
+	if len(os.Args) == 2 && os.Args[1] == "base-disk" {
+		do = baseDisk
+	}
+	if err := do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
+}
+
+// baseDisk prints the path of the base disk, which it builds if the cache has
+// none: for other tests that need one.
+func baseDisk(ctx context.Context) error {
+	env, err := chain.New("base-disk", os.Stderr)
+	if err != nil {
+		return err
+	}
+	path, err := env.BaseDisk(ctx, chain.Systemd)
+	if err = errors.Join(err, env.Close()); err == nil {
+		fmt.Println(path)
+	}
+	return err
 }
 
 func demo(ctx context.Context) error {
