@@ -174,7 +174,7 @@ var errStranded = errors.New("the server is stranded")
 // WaitState waits until the server is in the given state and tells each change.
 func (p *Platform) WaitState(ctx context.Context, name, want string) error {
 	last := ""
-	return Until(ctx, time.Second, fmt.Sprintf("server %q is %s (last state: see above)", name, want), func(ctx context.Context) (bool, error) {
+	return Until(ctx, 2*time.Second, fmt.Sprintf("server %q is %s (last state: see above)", name, want), func(ctx context.Context) (bool, error) {
 		s, err := p.Server(ctx, name)
 		if err != nil {
 			return false, err
