@@ -14,7 +14,7 @@
 #
 # BASE_INIT   systemd (the default) or sysvinit
 # BASE_CACHE  folder for downloaded packages (default: none is kept)
-# BASE_MIRROR a Debian mirror (default: the host's own for Debian 12, else deb.debian.org)
+# BASE_MIRROR a Debian mirror (default: the host's own for Debian 12, else mmdebstrap's)
 set -eu
 
 die() { echo "build.sh: $*" >&2; exit 1; }

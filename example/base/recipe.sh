@@ -13,27 +13,24 @@ if [ "$init" = sysvinit ]; then
 fi
 
 # The host's own sources when it is a Debian of this suite (they may name a
-# mirror that is near); else the public ones.
+# mirror that is near); else nothing, and mmdebstrap takes the public ones.
 sources() {
 	if [ -n "${BASE_MIRROR:-}" ]; then
 		echo "deb $BASE_MIRROR $suite main"
 		return
 	fi
 	host=$(. /etc/os-release && echo "${ID:-}:${VERSION_CODENAME:-}")
-	mirror=http://deb.debian.org/debian security=http://deb.debian.org/debian-security
-	if [ "$host" = "debian:$suite" ]; then
-		# indextargets prints what apt really uses, whichever file says so.
-		mirror=$(host_mirror "$suite" "$mirror")
-		security=$(host_mirror "$suite-security" "$security")
-	fi
+	[ "$host" = "debian:$suite" ] || return 0
+	# indextargets prints what apt really uses, whichever file says so.
+	mirror=$(host_mirror "$suite") security=$(host_mirror "$suite-security")
+	[ -n "$mirror" ] && [ -n "$security" ] || return 0
 	echo "deb $mirror $suite main"
 	echo "deb $mirror $suite-updates main"
 	echo "deb $security $suite-security main"
 }
 
 host_mirror() {
-	found=$(apt-get indextargets --format '$(SITE)' "Codename: $1" 'Origin: Debian' 2>/dev/null | head -n 1)
-	echo "${found:-$2}"
+	apt-get indextargets --format '$(SITE)' "Codename: $1" 'Origin: Debian' 2>/dev/null | head -n 1
 }
 
 build_root() {
@@ -56,7 +53,9 @@ build_root() {
 	target=$1
 	shift
 	sources >"$work/sources.list"
-	group mmdebstrap "$@" "$suite" "$target" "$work/sources.list"
+	set -- "$@" "$suite" "$target"
+	[ ! -s "$work/sources.list" ] || set -- "$@" "$work/sources.list"
+	group mmdebstrap "$@"
 }
 
 # GPT: the boot loader's own partition, then the root file system as the last
