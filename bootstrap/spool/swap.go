@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/dirlock"
 )
 
 // The spool's modes: user-data holds the enrolment token.
@@ -32,21 +34,7 @@ func lock(parent string) (unlock func(), err error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	d, err := os.Open(parent)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(d.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		_ = d.Close()
-		return nil, fmt.Errorf("lock %s: %w", parent, err)
-	}
-	return func() { _ = d.Close() }, nil
+	return dirlock.Lock(parent)
 }
 
 // withInputs adds the operator's input files of the present generation.

@@ -15,10 +15,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/dirlock"
 )
 
 // Result is the outcome of a stage.
@@ -93,9 +92,9 @@ func Update(root string, fn func(*Status) error) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
-	unlock, err := lock(dir)
+	unlock, err := dirlock.Lock(dir)
 	if err != nil {
-		return fmt.Errorf("status: lock %s: %w", dir, err)
+		return fmt.Errorf("status: %w", err)
 	}
 	defer unlock()
 	s, err := Load(root)
@@ -111,24 +110,6 @@ func Update(root string, fn func(*Status) error) error {
 		return fmt.Errorf("status: %w", err)
 	}
 	return atomicfile.Write(Path(root), append(data, '\n'), 0o600)
-}
-
-func lock(dir string) (unlock func(), err error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(d.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		_ = d.Close()
-		return nil, err
-	}
-	return func() { _ = d.Close() }, nil
 }
 
 // now has no fraction: the times are for people.
