@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
 
 // Env is one run: where the repository, the cache and the run's own files are.
@@ -106,19 +104,6 @@ func (e *Env) Command(ctx context.Context, env []string, name string, args ...st
 		return "", err
 	}
 	return p.wait(ctx)
-}
-
-// Root runs a command as root, through sudo where needed.
-func (e *Env) Root(ctx context.Context, args ...string) (string, error) {
-	return Root().Run(ctx, args[0], args[1:]...)
-}
-
-// Root is a Runner whose commands run as root.
-func Root() run.Runner {
-	if os.Geteuid() == 0 {
-		return run.Exec{}
-	}
-	return run.Exec{Prefix: []string{"sudo", "-n"}}
 }
 
 // Lookup returns the first of the named programs that exists.

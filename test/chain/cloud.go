@@ -6,7 +6,6 @@ package chain
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,20 +133,4 @@ func (c *Cloud) KeepConsole(id, name string) error {
 		}
 	}
 	return nil
-}
-
-// SSHAddr is where the instance's port 22 is forwarded to on loopback.
-func (c *Cloud) SSHAddr(id string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(c.State, "instances", id, "ssh.json"))
-	if err != nil {
-		return "", err
-	}
-	var at struct {
-		Host string `json:"host"`
-		Port int    `json:"port"`
-	}
-	if err := json.Unmarshal(data, &at); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s:%d", at.Host, at.Port), nil
 }

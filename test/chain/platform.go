@@ -56,7 +56,7 @@ func (e *Env) StartPlatform(ctx context.Context) (*Platform, error) {
 	return p, p.Start(ctx)
 }
 
-// Start starts the platform, again after Stop; the data folder stays.
+// Start starts the platform on its data folder.
 func (p *Platform) Start(ctx context.Context) error {
 	proc, err := p.env.Start(ctx, "platform", nil, p.env.Bin("rightscaled"),
 		"serve", "--data", p.Data, "--listen", p.Addr, "--hostname", GuestPlatform)
@@ -75,9 +75,6 @@ func (p *Platform) Start(ctx context.Context) error {
 		return p.healthy(ctx), nil
 	})
 }
-
-// Stop stops the platform and keeps its data.
-func (p *Platform) Stop(ctx context.Context) error { return p.proc.Stop(ctx) }
 
 func (p *Platform) healthy(ctx context.Context) bool {
 	pem, err := os.ReadFile(p.CA)

@@ -67,9 +67,6 @@ func (e *Env) start1(ctx context.Context, logName string, env []string, name str
 	return p, nil
 }
 
-// Pid is the process id.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }
-
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
