@@ -21,6 +21,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2instanceconnect"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/rightimage/packer-plugin-rightimage/version"
@@ -97,6 +101,49 @@ func (f *Factory) EBS(region string) *ebs.Client {
 // STS returns the client that tells who the caller is.
 func (f *Factory) STS(region string) *sts.Client {
 	return sts.NewFromConfig(f.cfg, func(o *sts.Options) {
+		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), f.retryer(), 0
+		if f.endpoint != nil {
+			o.BaseEndpoint = f.endpoint
+		}
+	})
+}
+
+// IAM returns the client of the roles and instance profiles of the account.
+// They are the same in all regions; the region only decides the partition.
+func (f *Factory) IAM(region string) *iam.Client {
+	return iam.NewFromConfig(f.cfg, func(o *iam.Options) {
+		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), f.retryer(), 0
+		if f.endpoint != nil {
+			o.BaseEndpoint = f.endpoint
+		}
+	})
+}
+
+// SSM returns the client of Parameter Store and Session Manager.
+func (f *Factory) SSM(region string) *ssm.Client {
+	return ssm.NewFromConfig(f.cfg, func(o *ssm.Options) {
+		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), f.retryer(), 0
+		if f.endpoint != nil {
+			o.BaseEndpoint = f.endpoint
+		}
+	})
+}
+
+// S3 returns the client of the object store. An endpoint of one's own gets the
+// bucket in the path, since it seldom has a name per bucket.
+func (f *Factory) S3(region string) *s3.Client {
+	return s3.NewFromConfig(f.cfg, func(o *s3.Options) {
+		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), f.retryer(), 0
+		if f.endpoint != nil {
+			o.BaseEndpoint = f.endpoint
+			o.UsePathStyle = true
+		}
+	})
+}
+
+// InstanceConnect returns the client that pushes a short-lived key to an instance.
+func (f *Factory) InstanceConnect(region string) *ec2instanceconnect.Client {
+	return ec2instanceconnect.NewFromConfig(f.cfg, func(o *ec2instanceconnect.Options) {
 		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), f.retryer(), 0
 		if f.endpoint != nil {
 			o.BaseEndpoint = f.endpoint
