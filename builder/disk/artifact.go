@@ -14,6 +14,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // Artifact is what a build made: a disk, and images when regions were given.
@@ -36,7 +37,7 @@ func (f *flow) artifact(state multistep.StateBag) *Artifact {
 		StateData: map[string]any{"generated_data": state.Get("generated_data")},
 		access:    f.config.AWS(),
 	}
-	if r, err := keyResult.get(state); err == nil {
+	if r, err := keyResult.Get(state); err == nil {
 		a.Published = r
 	}
 	return a
@@ -76,7 +77,7 @@ func (a *Artifact) State(name string) any { return a.StateData[name] }
 func (a *Artifact) Destroy() error {
 	var errs []error
 	if a.Published != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), step.UndoLimit)
 		defer cancel()
 		factory, err := awsx.New(ctx, a.access)
 		if err == nil {

@@ -4,13 +4,10 @@
 package disk
 
 import (
-	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
@@ -36,35 +33,6 @@ func TestArtifact(t *testing.T) {
 	require.Equal(t, "eu-west-1:ami-1,us-west-2:ami-2", a.Id())
 	require.Contains(t, a.String(), "us-west-2: ami-2")
 	require.Contains(t, a.String(), "a.raw")
-}
-
-func TestActionPaysItsDebtsInReverse(t *testing.T) {
-	state := new(multistep.BasicStateBag)
-	state.Put("ui", quietUI())
-	var paid []string
-	a := act("make", func(_ context.Context, j *job) error {
-		for _, what := range []string{"first", "second", "third"} {
-			j.owe(what, func(ctx context.Context) error {
-				paid = append(paid, what)
-				if what == "second" {
-					return errors.New("stuck")
-				}
-				return ctx.Err()
-			})
-		}
-		return errors.New("no luck")
-	})
-	require.Equal(t, multistep.ActionHalt, a.Run(context.Background(), state))
-	require.EqualError(t, state.Get("error").(error), "make: no luck")
-	require.True(t, failed(state))
-	a.Cleanup(state)
-	a.Cleanup(state)
-	require.Equal(t, []string{"third", "second", "first"}, paid, "past errors, and once")
-
-	canceled, cancel := context.WithCancel(context.Background())
-	cancel()
-	b := act("late", func(context.Context, *job) error { t.Error("a cancelled build starts nothing"); return nil })
-	require.Equal(t, multistep.ActionHalt, b.Run(canceled, state))
 }
 
 func TestRedactURL(t *testing.T) {

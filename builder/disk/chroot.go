@@ -12,16 +12,17 @@ import (
 	"path/filepath"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // attach mounts the root file system for provisioning. It checks it first, so
 // that a broken input is not blamed on the provisioners.
-func (f *flow) attach(ctx context.Context, j *job) error {
-	work, err := keyWork.get(j.state)
+func (f *flow) attach(ctx context.Context, j *step.Job) error {
+	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
 	}
-	root, err := keyRoot.get(j.state)
+	root, err := keyRoot.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -30,10 +31,10 @@ func (f *flow) attach(ctx context.Context, j *job) error {
 		return err
 	}
 	a := &attachment{root: f.root, disk: work, dir: dir}
-	j.owe("mounts and loop devices of "+work, func(ctx context.Context) error {
+	j.Owe("mounts and loop devices of "+work, func(ctx context.Context) error {
 		err := a.close(ctx)
 		if a.lazy {
-			j.ui.Error(dir + " was busy and could only be unmounted lazily; it goes when the last program that uses it ends")
+			j.UI.Error(dir + " was busy and could only be unmounted lazily; it goes when the last program that uses it ends")
 		}
 		return err
 	})
@@ -45,15 +46,15 @@ func (f *flow) attach(ctx context.Context, j *job) error {
 		return err
 	}
 	if root.FS.Dirty {
-		j.ui.Say("The file system was not unmounted cleanly; its journal is replayed now")
+		j.UI.Say("The file system was not unmounted cleanly; its journal is replayed now")
 	} else if err := f.check(ctx, j, a.device, root); err != nil {
 		return fmt.Errorf("%w; repair the input disk, or set skip_fsck = true", err)
 	}
 	if err := a.mount(ctx, root, options); err != nil {
 		return err
 	}
-	keyAttach.put(j.state, a)
-	j.state.Put("generated_data", map[string]any{
+	keyAttach.Put(j.State, a)
+	j.State.Put("generated_data", map[string]any{
 		"SourceImageURL": firstOf(f.config.ISOUrls),
 		"RootPartition":  partitionOption(root),
 		"Architecture":   f.guestArch(j),
@@ -68,8 +69,8 @@ func firstOf(list []string) string {
 	return list[0]
 }
 
-func (f *flow) guestArch(j *job) string {
-	g, err := keyGuest.get(j.state)
+func (f *flow) guestArch(j *step.Job) string {
+	g, err := keyGuest.Get(j.State)
 	if err != nil {
 		return ""
 	}
@@ -85,8 +86,8 @@ const (
 
 // setUpChroot mounts the kernel's file systems and lends the chroot the files
 // it needs; what it lends is taken back before the disk is unmounted.
-func (f *flow) setUpChroot(ctx context.Context, j *job) error {
-	a, err := keyAttach.get(j.state)
+func (f *flow) setUpChroot(ctx context.Context, j *step.Job) error {
+	a, err := keyAttach.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -95,8 +96,8 @@ func (f *flow) setUpChroot(ctx context.Context, j *job) error {
 			return err
 		}
 	}
-	l := &loans{root: f.root, dir: a.dir, say: j.ui.Say}
-	keyLoans.put(j.state, l)
+	l := &loans{root: f.root, dir: a.dir, say: j.UI.Say}
+	keyLoans.Put(j.State, l)
 	for _, path := range f.config.CopyFiles {
 		if err := l.lend(ctx, path, path); err != nil {
 			return fmt.Errorf("copy_files: %w", err)
@@ -105,7 +106,7 @@ func (f *flow) setUpChroot(ctx context.Context, j *job) error {
 	if f.config.AllowServiceStarts {
 		return nil
 	}
-	work, err := keyWorkDir.get(j.state)
+	work, err := keyWorkDir.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -121,16 +122,16 @@ func (f *flow) setUpChroot(ctx context.Context, j *job) error {
 
 // detach takes back what was lent, unmounts the disk and checks it. From here
 // on the working copy is a finished disk.
-func (f *flow) detach(ctx context.Context, j *job) error {
-	a, err := keyAttach.get(j.state)
+func (f *flow) detach(ctx context.Context, j *step.Job) error {
+	a, err := keyAttach.Get(j.State)
 	if err != nil {
 		return err
 	}
-	l, err := keyLoans.get(j.state)
+	l, err := keyLoans.Get(j.State)
 	if err != nil {
 		return err
 	}
-	root, err := keyRoot.get(j.state)
+	root, err := keyRoot.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (f *flow) detach(ctx context.Context, j *job) error {
 const xfsDirtyLog = 2
 
 // check asks the file system's own tool, without repair, whether it is sound.
-func (f *flow) check(ctx context.Context, j *job, device string, root rootfs.Candidate) error {
+func (f *flow) check(ctx context.Context, j *step.Job, device string, root rootfs.Candidate) error {
 	tool, args := "e2fsck", []string{"-f", "-n", device}
 	if root.FS.Type == "xfs" {
 		tool, args = "xfs_repair", []string{"-n", device}
@@ -169,7 +170,7 @@ func (f *flow) check(ctx context.Context, j *job, device string, root rootfs.Can
 	if _, err := f.root.Run(ctx, "sh", "-c", `command -v "$1"`, "sh", tool); ctx.Err() != nil {
 		return ctx.Err()
 	} else if err != nil {
-		j.ui.Say(tool + " is not installed; the file system is not checked")
+		j.UI.Say(tool + " is not installed; the file system is not checked")
 		return nil //nolint:nilerr // the user was told
 	}
 	_, err := f.root.Run(ctx, tool, args...)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 func rootWrapper() wrapper { return wrapper{template: defaultRootWrapper, exec: run.Exec{}} }
@@ -190,15 +191,15 @@ func TestAttachmentClosesABusyMount(t *testing.T) {
 func TestHaltAlwaysLeavesAnError(t *testing.T) {
 	f := &flow{config: &Config{}, user: run.Exec{}, root: rootWrapper()}
 	f.config.Region = "us-east-1"
-	for _, step := range f.steps() {
-		a, ok := step.(*action)
-		if !ok || a.what == "check this machine" || a.what == "prepare output_directory" {
+	for _, one := range f.steps() {
+		a, ok := one.(*step.Action)
+		if !ok || a.What == "check this machine" || a.What == "prepare output_directory" {
 			continue
 		}
 		state := new(multistep.BasicStateBag)
 		state.Put("ui", quietUI())
 		a.Run(context.Background(), state)
 		a.Cleanup(state)
-		require.Error(t, state.Get("error").(error), a.what)
+		require.Error(t, state.Get("error").(error), a.What)
 	}
 }

@@ -14,13 +14,14 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/parttable"
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // findRoot reads the partition table and chooses the root file system: the only
 // candidate that, mounted read-only, looks like a system; of several, the one
 // whose type or label says so.
-func (f *flow) findRoot(ctx context.Context, j *job) error {
-	work, err := keyWork.get(j.state)
+func (f *flow) findRoot(ctx context.Context, j *step.Job) error {
+	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -29,7 +30,7 @@ func (f *flow) findRoot(ctx context.Context, j *job) error {
 		return err
 	}
 	if table.Backup {
-		j.ui.Say("The primary partition table is damaged; using its backup at the end of the disk")
+		j.UI.Say("The primary partition table is damaged; using its backup at the end of the disk")
 	}
 	ranked, err := rootfs.Ranked(all, f.config.RootPartition)
 	if err != nil {
@@ -39,10 +40,10 @@ func (f *flow) findRoot(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	j.ui.Say(fmt.Sprintf("Root file system: %s; %s", root, guest))
-	keyTable.put(j.state, table)
-	keyRoot.put(j.state, root)
-	keyGuest.put(j.state, guest)
+	j.UI.Say(fmt.Sprintf("Root file system: %s; %s", root, guest))
+	keyTable.Put(j.State, table)
+	keyRoot.Put(j.State, root)
+	keyGuest.Put(j.State, guest)
 	return nil
 }
 
@@ -70,7 +71,7 @@ func scan(path string) (parttable.Table, []rootfs.Candidate, error) {
 
 // choose looks into the candidates. Those that cannot be mounted or hold no
 // system are named in the error.
-func (f *flow) choose(ctx context.Context, j *job, work string, ranked, all []rootfs.Candidate) (rootfs.Candidate, guestInfo, error) {
+func (f *flow) choose(ctx context.Context, j *step.Job, work string, ranked, all []rootfs.Candidate) (rootfs.Candidate, guestInfo, error) {
 	type fit struct {
 		rootfs.Candidate
 		guest guestInfo
@@ -100,7 +101,7 @@ func (f *flow) choose(ctx context.Context, j *job, work string, ranked, all []ro
 
 // peek mounts a candidate read-only, without replaying its journal, and reads
 // what system it holds.
-func (f *flow) peek(ctx context.Context, j *job, work string, c rootfs.Candidate) (guest guestInfo, err error) {
+func (f *flow) peek(ctx context.Context, j *step.Job, work string, c rootfs.Candidate) (guest guestInfo, err error) {
 	dir, err := os.MkdirTemp(filepath.Dir(work), "peek-")
 	if err != nil {
 		return guestInfo{}, err
@@ -111,7 +112,7 @@ func (f *flow) peek(ctx context.Context, j *job, work string, c rootfs.Candidate
 		ctx, cancel := short(ctx)
 		defer cancel()
 		if cerr := a.close(ctx); cerr != nil {
-			j.owe("mounts of "+dir, a.close)
+			j.Owe("mounts of "+dir, a.close)
 			err = errors.Join(err, cerr)
 		}
 	}()

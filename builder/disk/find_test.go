@@ -16,6 +16,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 func quietUI() packersdk.Ui {
@@ -26,11 +27,11 @@ func quietUI() packersdk.Ui {
 func find(t *testing.T, disk string, number int) (rootfs.Candidate, error) {
 	t.Helper()
 	state := new(multistep.BasicStateBag)
-	keyWork.put(state, disk)
+	keyWork.Put(state, disk)
 	f := &flow{config: &Config{RootPartition: number}, user: run.Exec{}, root: wrapper{template: defaultRootWrapper, exec: run.Exec{}}}
-	err := f.findRoot(context.Background(), &job{state: state, ui: quietUI()})
+	err := f.findRoot(context.Background(), &step.Job{State: state, UI: quietUI()})
 	nothingLeft(t, filepath.Dir(disk))
-	root, _ := keyRoot.get(state)
+	root, _ := keyRoot.Get(state)
 	return root, err
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
@@ -54,8 +55,8 @@ type catalogueDisk struct {
 
 // finish gives the disk its final name and writes the catalogue. Until here the
 // output directory has what it had before the build.
-func (f *flow) finish(ctx context.Context, j *job) error {
-	work, err := keyWork.get(j.state)
+func (f *flow) finish(ctx context.Context, j *step.Job) error {
+	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -76,8 +77,8 @@ func (f *flow) finish(ctx context.Context, j *job) error {
 	if err := os.Rename(work, f.config.outputPath()); err != nil {
 		return err
 	}
-	j.owe("disk "+f.config.outputPath(), func(context.Context) error {
-		if !failed(j.state) {
+	j.Owe("disk "+f.config.outputPath(), func(context.Context) error {
+		if !step.Failed(j.State) {
 			return nil
 		}
 		return os.Remove(f.config.outputPath())
@@ -85,7 +86,7 @@ func (f *flow) finish(ctx context.Context, j *job) error {
 	return atomicfile.Write(filepath.Join(f.config.OutputDirectory, catalogueName), append(data, '\n'), 0o644)
 }
 
-func (f *flow) catalogue(j *job) catalogue {
+func (f *flow) catalogue(j *step.Job) catalogue {
 	c := catalogue{
 		Name:    f.config.PackerBuildName,
 		Built:   time.Now().UTC().Truncate(time.Second),
@@ -94,11 +95,11 @@ func (f *flow) catalogue(j *job) catalogue {
 	}
 	p := f.provenance(j)
 	c.Source = catalogueSource{URL: p["source"], Checksum: p["source-checksum"]}
-	if g, err := keyGuest.get(j.state); err == nil {
+	if g, err := keyGuest.Get(j.State); err == nil {
 		c.OS = catalogueOS{ID: g.ID, Version: g.Version, Name: g.Name}
 		c.Architecture = g.Arch
 	}
-	if r, err := keyResult.get(j.state); err == nil {
+	if r, err := keyResult.Get(j.State); err == nil {
 		c.Images = r.Images
 	}
 	return c

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // flow is one run of the builder: its options and the two ways to run commands.
@@ -21,17 +22,17 @@ type flow struct {
 // build ends.
 func (f *flow) steps() []multistep.Step {
 	return []multistep.Step{
-		act("check this machine", f.checkHost),
+		step.Act("check this machine", f.checkHost),
 		f.download(),
-		act("prepare output_directory", f.workspace),
-		act("copy the disk", f.copyDisk),
-		act("find the root file system", f.findRoot),
-		act("mount the disk", f.attach),
-		act("set up the chroot", f.setUpChroot),
-		act("provision", f.provision),
-		act("unmount the disk", f.detach),
-		act("publish", f.publishImage),
-		act("move the disk into place", f.finish),
+		step.Act("prepare output_directory", f.workspace),
+		step.Act("copy the disk", f.copyDisk),
+		step.Act("find the root file system", f.findRoot),
+		step.Act("mount the disk", f.attach),
+		step.Act("set up the chroot", f.setUpChroot),
+		step.Act("provision", f.provision),
+		step.Act("unmount the disk", f.detach),
+		step.Act("publish", f.publishImage),
+		step.Act("move the disk into place", f.finish),
 	}
 }
 

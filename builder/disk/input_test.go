@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 func TestDetectFormat(t *testing.T) {
@@ -53,16 +54,16 @@ func TestDetectFormat(t *testing.T) {
 func copyOf(t *testing.T, input string, c Config) (string, error) {
 	t.Helper()
 	state := new(multistep.BasicStateBag)
-	keyInput.put(state, input)
-	keyWorkDir.put(state, t.TempDir())
+	keyInput.Put(state, input)
+	keyWorkDir.Put(state, t.TempDir())
 	if c.DiskSize != "" {
 		size, err := parseSize(c.DiskSize)
 		require.NoError(t, err)
 		c.sizeBytes = size
 	}
 	f := &flow{config: &c, user: run.Exec{}}
-	err := f.copyDisk(context.Background(), &job{state: state, ui: quietUI()})
-	work, _ := keyWork.get(state)
+	err := f.copyDisk(context.Background(), &step.Job{State: state, UI: quietUI()})
+	work, _ := keyWork.Get(state)
 	return work, err
 }
 

@@ -9,15 +9,16 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // publishImage uploads the finished disk and registers it in the target
 // regions. When a later step fails, the images go again.
-func (f *flow) publishImage(ctx context.Context, j *job) error {
+func (f *flow) publishImage(ctx context.Context, j *step.Job) error {
 	if !f.config.Wanted() {
 		return nil
 	}
-	work, err := keyWork.get(j.state)
+	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -30,13 +31,13 @@ func (f *flow) publishImage(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	result, err := publish.Publish(ctx, factory, work, config, j.ui)
+	result, err := publish.Publish(ctx, factory, work, config, j.UI)
 	if err != nil {
 		return err
 	}
-	keyResult.put(j.state, result)
-	j.owe("published images", func(ctx context.Context) error {
-		if !failed(j.state) {
+	keyResult.Put(j.State, result)
+	j.Owe("published images", func(ctx context.Context) error {
+		if !step.Failed(j.State) {
 			return nil
 		}
 		return result.Destroy(ctx, factory)
@@ -45,15 +46,15 @@ func (f *flow) publishImage(ctx context.Context, j *job) error {
 }
 
 // provenance says where the image comes from, for its tags.
-func (f *flow) provenance(j *job) map[string]string {
+func (f *flow) provenance(j *step.Job) map[string]string {
 	out := map[string]string{}
-	if source, ok := j.state.Get("SourceImageURL").(string); ok {
+	if source, ok := j.State.Get("SourceImageURL").(string); ok {
 		out["source"] = redactURL(source)
 	}
 	if f.config.ISOChecksum != "none" {
 		out["source-checksum"] = f.config.ISOChecksum
 	}
-	if g, err := keyGuest.get(j.state); err == nil && g.ID != "" {
+	if g, err := keyGuest.Get(j.State); err == nil && g.ID != "" {
 		out["os"] = g.ID + " " + g.Version
 	}
 	return out

@@ -12,11 +12,12 @@ import (
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
 // checkHost finds out before anything is made whether commands really run as
 // root and whether the programs are there.
-func (f *flow) checkHost(ctx context.Context, _ *job) error {
+func (f *flow) checkHost(ctx context.Context, _ *step.Job) error {
 	out, err := quick(ctx, f.root, "id", "-u")
 	if err != nil || strings.TrimSpace(out) != "0" {
 		reason := "they run as user id " + strings.TrimSpace(out)
@@ -40,15 +41,15 @@ func (f *flow) checkHost(ctx context.Context, _ *job) error {
 
 // workspace makes output_directory and, inside it, the temporary directory of
 // this build, so that the finished disk only has to be renamed.
-func (f *flow) workspace(_ context.Context, j *job) error {
+func (f *flow) workspace(_ context.Context, j *step.Job) error {
 	out := f.config.OutputDirectory
 	_, statErr := os.Stat(out)
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	if errors.Is(statErr, os.ErrNotExist) {
-		j.owe("directory "+out, func(context.Context) error {
-			if failed(j.state) {
+		j.Owe("directory "+out, func(context.Context) error {
+			if step.Failed(j.State) {
 				_ = os.Remove(out) // only goes when it is empty
 			}
 			return nil
@@ -66,18 +67,18 @@ func (f *flow) workspace(_ context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	j.owe("directory "+dir, func(context.Context) error { return os.RemoveAll(dir) })
-	keyWorkDir.put(j.state, dir)
+	j.Owe("directory "+dir, func(context.Context) error { return os.RemoveAll(dir) })
+	keyWorkDir.Put(j.State, dir)
 	return nil
 }
 
 // copyDisk makes the raw working copy of the input.
-func (f *flow) copyDisk(ctx context.Context, j *job) error {
-	input, err := keyInput.get(j.state)
+func (f *flow) copyDisk(ctx context.Context, j *step.Job) error {
+	input, err := keyInput.Get(j.State)
 	if err != nil {
 		return err
 	}
-	dir, err := keyWorkDir.get(j.state)
+	dir, err := keyWorkDir.Get(j.State)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (f *flow) copyDisk(ctx context.Context, j *job) error {
 		return err
 	}
 	work := filepath.Join(dir, "disk.raw")
-	j.ui.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.size), rootfs.Bytes(info.needed)))
+	j.UI.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.size), rootfs.Bytes(info.needed)))
 	if err := copyOut(ctx, f.user, input, work, format); err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (f *flow) copyDisk(ctx context.Context, j *job) error {
 			return err
 		}
 	}
-	keyWork.put(j.state, work)
+	keyWork.Put(j.State, work)
 	return nil
 }
 
