@@ -150,7 +150,7 @@ func (s *Server) wire() {
 	s.handler = &front{
 		keys:    call.Keys{AccessKey: s.cfg.AccessKey, Secret: s.cfg.SecretKey},
 		regions: s.cfg.Regions, account: s.cfg.Account, faults: s.faults, now: s.cfg.Now, log: s.cfg.Log,
-		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Log: s.cfg.Log},
+		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Settle: s.cfg.Settle, Log: s.cfg.Log},
 		ebs: &ebs.Service{Store: s.store, Account: s.cfg.Account, Settle: s.cfg.Settle, Log: s.cfg.Log},
 	}
 }

@@ -30,7 +30,9 @@ type Service struct {
 	Fleet   Fleet
 	Account string
 	Regions []string
-	Log     *slog.Logger
+	// Settle is how long new things show themselves pending.
+	Settle time.Duration
+	Log    *slog.Logger
 }
 
 // request is one EC2 call with its parameters.
@@ -39,22 +41,26 @@ type request struct {
 	params
 }
 
-// handlers is the table of what this cloud can do.
-func (s *Service) handlers() map[string]func(*request) (reply, error) {
-	return map[string]func(*request) (reply, error){
-		"RegisterImage":             s.registerImage,
-		"DescribeImages":            s.describeImages,
-		"DeregisterImage":           s.deregisterImage,
-		"DescribeSnapshots":         s.describeSnapshots,
-		"DeleteSnapshot":            s.deleteSnapshot,
-		"RunInstances":              s.runInstances,
-		"DescribeInstances":         s.describeInstances,
-		"DescribeInstanceStatus":    s.describeInstanceStatus,
-		"StartInstances":            s.startInstances,
-		"StopInstances":             s.stopInstances,
-		"RebootInstances":           s.rebootInstances,
-		"TerminateInstances":        s.terminateInstances,
-		"GetConsoleOutput":          s.getConsoleOutput,
+// handler carries out one action.
+type handler func(*request) (reply, error)
+
+// actions are the tables of what this cloud can do; each file has its own.
+func (s *Service) actions() []map[string]handler {
+	return []map[string]handler{s.imageActions(), s.snapshotActions(), s.machineActions(), s.commonActions()}
+}
+
+func (s *Service) handler(action string) (handler, bool) {
+	for _, table := range s.actions() {
+		if h, ok := table[action]; ok {
+			return h, true
+		}
+	}
+	return nil, false
+}
+
+// commonActions are those on resources of any kind and on none.
+func (s *Service) commonActions() map[string]handler {
+	return map[string]handler{
 		"CreateTags":                s.createTags,
 		"DeleteTags":                s.deleteTags,
 		"DescribeTags":              s.describeTags,
@@ -101,11 +107,11 @@ func (s *Service) do(c *call.Call) (reply, error) {
 	if c.Action == "" {
 		return nil, call.Errorf("MissingAction", "The request must contain the parameter Action")
 	}
-	handler, ok := s.handlers()[c.Action]
+	act, ok := s.handler(c.Action)
 	if !ok {
 		return nil, unsupported(c.Action)
 	}
-	return handler(&request{Call: c, params: newParams(form)})
+	return act(&request{Call: c, params: newParams(form)})
 }
 
 func unsupported(action string) error {

@@ -13,6 +13,14 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
+func (s *Service) imageActions() map[string]handler {
+	return map[string]handler{
+		"RegisterImage":   s.registerImage,
+		"DescribeImages":  s.describeImages,
+		"DeregisterImage": s.deregisterImage,
+	}
+}
+
 type describeImagesReply struct {
 	meta
 	Images    set[imageItem] `xml:"imagesSet"`
@@ -120,6 +128,28 @@ func (s *Service) describeImages(r *request) (reply, error) {
 	return out, nil
 }
 
+// findImage finds an image by its id.
+func (s *Service) findImage(reg *store.Region, id string) (store.Image, error) {
+	if err := wellFormed("ami", "InvalidAMIID", id); err != nil {
+		return store.Image{}, err
+	}
+	img, ok := s.Store.Image(reg, id)
+	if !ok {
+		return img, call.Errorf("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id)
+	}
+	return img, nil
+}
+
+// usableImage is findImage for a caller that launches or copies the image, or
+// changes who may.
+func (s *Service) usableImage(reg *store.Region, id string) (store.Image, error) {
+	img, err := s.findImage(reg, id)
+	if err == nil && img.State != store.ImageAvailable {
+		err = call.Errorf("InvalidAMIID.Unavailable", "The image ID '%s' is %s; it must be available", id, img.State)
+	}
+	return img, err
+}
+
 // mine tells whether a list of owners or users includes this account.
 func (s *Service) mine(owners []string) bool {
 	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, s.Account)
@@ -218,11 +248,11 @@ func (s *Service) deregisterImage(r *request) (reply, error) {
 	}
 	out := &deregisterImageReply{Return: true}
 	err := s.Store.Update(r.Region, func(reg *store.Region) error {
-		img, ok := reg.Images.Get(id)
+		if err := wellFormed("ami", "InvalidAMIID", id); err != nil {
+			return err
+		}
+		img, ok := s.Store.Image(reg, id)
 		if !ok {
-			if err := wellFormed("ami", "InvalidAMIID", id); err != nil {
-				return err
-			}
 			return call.Errorf("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
 		}
 		if err := reg.Images.Delete(id); err != nil || !with {

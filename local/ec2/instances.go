@@ -10,6 +10,19 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
+func (s *Service) machineActions() map[string]handler {
+	return map[string]handler{
+		"RunInstances":           s.runInstances,
+		"DescribeInstances":      s.describeInstances,
+		"DescribeInstanceStatus": s.describeInstanceStatus,
+		"StartInstances":         s.startInstances,
+		"StopInstances":          s.stopInstances,
+		"RebootInstances":        s.rebootInstances,
+		"TerminateInstances":     s.terminateInstances,
+		"GetConsoleOutput":       s.getConsoleOutput,
+	}
+}
+
 type runInstancesReply struct {
 	meta
 	reservationItem

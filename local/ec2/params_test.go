@@ -88,7 +88,12 @@ func TestLookupType(t *testing.T) {
 func TestUnsupportedAndUnknownActions(t *testing.T) {
 	require.ErrorContains(t, unsupported("CreateVpc"), "UnsupportedOperation")
 	require.ErrorContains(t, unsupported("CreateVpd"), "InvalidAction")
-	for name := range (&Service{}).handlers() {
-		require.ErrorContains(t, unsupported(name), "UnsupportedOperation", "the action list must hold %s", name)
+	seen := map[string]bool{}
+	for _, table := range (&Service{}).actions() {
+		for name := range table {
+			require.ErrorContains(t, unsupported(name), "UnsupportedOperation", "the action list must hold %s", name)
+			require.False(t, seen[name], "%s is in two tables", name)
+			seen[name] = true
+		}
 	}
 }

@@ -174,12 +174,9 @@ func repeatedLaunch(reg *store.Region, want store.Instance) ([]store.Instance, e
 // checkLaunch holds the rules that need state, and completes the request.
 func (s *Service) checkLaunch(reg *store.Region, req *launch) error {
 	inst := &req.template
-	img, ok := reg.Images.Get(inst.ImageID)
-	if !ok {
-		if err := wellFormed("ami", "InvalidAMIID", inst.ImageID); err != nil {
-			return err
-		}
-		return call.Errorf("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", inst.ImageID)
+	img, err := s.usableImage(reg, inst.ImageID)
+	if err != nil {
+		return err
 	}
 	if err := checkType(inst.InstanceType, img); err != nil {
 		return err

@@ -11,6 +11,13 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
+func (s *Service) snapshotActions() map[string]handler {
+	return map[string]handler{
+		"DescribeSnapshots": s.describeSnapshots,
+		"DeleteSnapshot":    s.deleteSnapshot,
+	}
+}
+
 type describeSnapshotsReply struct {
 	meta
 	Snapshots set[snapshotItem] `xml:"snapshotSet"`

@@ -70,6 +70,8 @@ func (s *Store) Snapshots(r *Region) []Snapshot {
 func (s *Store) withState(r *Region, snap Snapshot) Snapshot {
 	now := s.now()
 	switch {
+	case snap.FailWith != "" && !now.Before(snap.CompletedAt):
+		snap.State, snap.StateMessage = SnapshotError, snap.FailWith
 	case snap.Sealed && !snap.CompletedAt.IsZero() && !now.Before(snap.CompletedAt):
 		snap.State = SnapshotCompleted
 	case snap.Sealed || now.Before(s.lastWrite(r, snap).Add(snap.Timeout)):

@@ -11,7 +11,8 @@
 //	DIR/regions/REGION/snapshots/snap-….json   metadata
 //	DIR/regions/REGION/snapshots/snap-….raw    the disk, sparse
 //	DIR/regions/REGION/snapshots/snap-….sums   SHA-256 of each written block
-//	DIR/regions/REGION/{images,instances,keypairs}/….json
+//	DIR/regions/REGION/{images,instances,keypairs,…}/….json
+//	DIR/regions/aws-global/…                   what belongs to no region
 //	DIR/instances/i-…/                         overlay disk, console log
 package store
 
@@ -44,15 +45,6 @@ type Store struct {
 
 	volMu   sync.Mutex
 	volumes map[string]*volume
-}
-
-// Region holds the records of one region. It is only used inside View and Update.
-type Region struct {
-	Name      string
-	Snapshots *Table[Snapshot]
-	Images    *Table[Image]
-	Instances *Table[Instance]
-	KeyPairs  *Table[KeyPair]
 }
 
 // Open reads the directory, creating it when absent, and locks it.
@@ -151,6 +143,10 @@ func (s *Store) Update(region string, f func(*Region) error) error {
 	return f(r)
 }
 
+// Peer returns another region for the caller of Update, who works on two at
+// once: a copy from region to region, or a launch with a role of Global.
+func (s *Store) Peer(region string) (*Region, error) { return s.region(region) }
+
 // Regions names the regions that hold state.
 func (s *Store) Regions() []string {
 	s.mu.RLock()
@@ -167,19 +163,8 @@ func (s *Store) region(name string) (*Region, error) {
 	if r, ok := s.regions[name]; ok {
 		return r, nil
 	}
-	dir := filepath.Join(s.dir, "regions", name)
-	r := &Region{Name: name}
-	var err error
-	if r.Snapshots, err = loadTable[Snapshot](filepath.Join(dir, "snapshots")); err != nil {
-		return nil, err
-	}
-	if r.Images, err = loadTable[Image](filepath.Join(dir, "images")); err != nil {
-		return nil, err
-	}
-	if r.Instances, err = loadTable[Instance](filepath.Join(dir, "instances")); err != nil {
-		return nil, err
-	}
-	if r.KeyPairs, err = loadTable[KeyPair](filepath.Join(dir, "keypairs")); err != nil {
+	r, err := loadRegion(filepath.Join(s.dir, "regions", name), name)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.finish(r); err != nil {

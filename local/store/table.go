@@ -27,6 +27,13 @@ func (s Snapshot) key() string     { return s.ID }
 func (s Snapshot) made() time.Time { return s.StartTime }
 func (i Image) key() string        { return i.ID }
 func (i Image) made() time.Time    { return i.CreationDate }
+func (r Role) key() string         { return r.Name }
+func (r Role) made() time.Time     { return r.Created }
+func (s Settings) key() string     { return settingsKey }
+func (s Settings) made() time.Time { return time.Time{} }
+
+func (p InstanceProfile) key() string     { return p.Name }
+func (p InstanceProfile) made() time.Time { return p.Created }
 func (i Instance) key() string     { return i.ID }
 func (i Instance) made() time.Time { return i.LaunchTime }
 func (k KeyPair) key() string      { return k.ID }
@@ -70,6 +77,15 @@ func loadTable[T record](dir string) (*Table[T], error) {
 func (t *Table[T]) Get(id string) (T, bool) {
 	row, ok := t.rows[id]
 	return row, ok
+}
+
+// Made tells when a record was made; false when there is none.
+func (t *Table[T]) Made(id string) (time.Time, bool) {
+	row, ok := t.rows[id]
+	if !ok {
+		return time.Time{}, false
+	}
+	return row.made(), true
 }
 
 // All returns the records in the order in which they were made.

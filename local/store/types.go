@@ -39,51 +39,18 @@ type Snapshot struct {
 	CompletedAt time.Time `json:"completed_at,omitzero"`
 	// DataBytes is what the blocks hold, without holes.
 	DataBytes int64 `json:"data_bytes,omitempty"`
+	// Encrypted and KmsKeyID (an ARN) are what a client sees; the data lies on
+	// disk in the clear.
+	Encrypted bool   `json:"encrypted,omitempty"`
+	KmsKeyID  string `json:"kms_key_id,omitempty"`
+	// Permissions are who else may make volumes of it: accounts and "all".
+	Permissions []Permission `json:"permissions,omitempty"`
+	// FailWith, when set, ends a pending snapshot in the state error, as a copy
+	// with an unusable key does.
+	FailWith string `json:"fail_with,omitempty"`
 	// State and StateMessage are filled in when the record is read.
 	State        string `json:"-"`
 	StateMessage string `json:"-"`
-}
-
-// BlockDevice is one entry of an image's block device mapping.
-type BlockDevice struct {
-	DeviceName          string `json:"device_name"`
-	VirtualName         string `json:"virtual_name,omitempty"`
-	NoDevice            bool   `json:"no_device,omitempty"`
-	SnapshotID          string `json:"snapshot_id,omitempty"`
-	VolumeID            string `json:"volume_id,omitempty"`
-	SizeGiB             int64  `json:"size_gib,omitempty"`
-	VolumeType          string `json:"volume_type,omitempty"`
-	IOPS                int64  `json:"iops,omitempty"`
-	Throughput          int64  `json:"throughput,omitempty"`
-	DeleteOnTermination bool   `json:"delete_on_termination"`
-}
-
-// Image is a registered AMI.
-type Image struct {
-	ID                 string            `json:"id"`
-	Name               string            `json:"name"`
-	Description        string            `json:"description,omitempty"`
-	Architecture       string            `json:"architecture"`
-	VirtualizationType string            `json:"virtualization_type"`
-	BootMode           string            `json:"boot_mode,omitempty"`
-	ImdsSupport        string            `json:"imds_support,omitempty"`
-	TpmSupport         string            `json:"tpm_support,omitempty"`
-	SriovNetSupport    string            `json:"sriov_net_support,omitempty"`
-	EnaSupport         bool              `json:"ena_support"`
-	RootDeviceName     string            `json:"root_device_name"`
-	BlockDevices       []BlockDevice     `json:"block_devices"`
-	Tags               map[string]string `json:"tags,omitempty"`
-	CreationDate       time.Time         `json:"creation_date"`
-}
-
-// Root returns the block device that the image boots from.
-func (i Image) Root() (BlockDevice, bool) {
-	for _, d := range i.BlockDevices {
-		if d.DeviceName == i.RootDeviceName {
-			return d, true
-		}
-	}
-	return BlockDevice{}, false
 }
 
 // The states of an instance, with EC2's names.
