@@ -18,6 +18,15 @@ type Region struct {
 	Images    *Table[Image]
 	Instances *Table[Instance]
 	KeyPairs  *Table[KeyPair]
+	Volumes   *Table[Volume]
+
+	VPCs           *Table[VPC]
+	Subnets        *Table[Subnet]
+	SecurityGroups *Table[SecurityGroup]
+	Gateways       *Table[InternetGateway]
+	RouteTables    *Table[RouteTable]
+	Templates      *Table[LaunchTemplate]
+	Fleets         *Table[Fleet]
 
 	Roles            *Table[Role]            // by name, in Global
 	InstanceProfiles *Table[InstanceProfile] // by name, in Global
@@ -35,6 +44,14 @@ func loadRegion(dir, name string) (*Region, error) {
 		table(r, dir, "images", &r.Images),
 		table(r, dir, "instances", &r.Instances),
 		table(r, dir, "keypairs", &r.KeyPairs),
+		table(r, dir, "volumes", &r.Volumes),
+		table(r, dir, "vpcs", &r.VPCs),
+		table(r, dir, "subnets", &r.Subnets),
+		table(r, dir, "groups", &r.SecurityGroups),
+		table(r, dir, "gateways", &r.Gateways),
+		table(r, dir, "routes", &r.RouteTables),
+		table(r, dir, "templates", &r.Templates),
+		table(r, dir, "fleets", &r.Fleets),
 		table(r, dir, "roles", &r.Roles),
 		table(r, dir, "instance-profiles", &r.InstanceProfiles),
 		table(r, dir, "settings", &r.settings),
@@ -43,7 +60,7 @@ func loadRegion(dir, name string) (*Region, error) {
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, r.seedNetwork(dir)
 }
 
 // table returns what loads one table of a region.

@@ -79,10 +79,30 @@ type Instance struct {
 	KeyName       string            `json:"key_name,omitempty"`
 	PublicKey     string            `json:"public_key,omitempty"`
 	PrivateIP     string            `json:"private_ip,omitempty"`
+	PublicIP      string            `json:"public_ip,omitempty"`
 	Zone          string            `json:"zone"`
+	VPCID         string            `json:"vpc_id,omitempty"`
 	SubnetID      string            `json:"subnet_id,omitempty"`
 	Groups        []Group           `json:"groups,omitempty"`
 	Tags          map[string]string `json:"tags,omitempty"`
+	// InterfaceTags are those of the one network interface.
+	InterfaceTags map[string]string `json:"interface_tags,omitempty"`
+	// WantPublicIP gives the instance a public address whenever it starts.
+	WantPublicIP bool `json:"want_public_ip,omitempty"`
+	// Profile is the instance profile; no ARN: none.
+	Profile Profile `json:"profile,omitzero"`
+	// SpotRequestID is set for a spot instance, with the tags of the request.
+	SpotRequestID string            `json:"spot_request_id,omitempty"`
+	SpotTags      map[string]string `json:"spot_tags,omitempty"`
+	// FleetID is the fleet that launched it.
+	FleetID string `json:"fleet_id,omitempty"`
+	// NoTermination and NoStop refuse these calls until they are taken back.
+	NoTermination bool `json:"no_termination,omitempty"`
+	NoStop        bool `json:"no_stop,omitempty"`
+	// EbsOptimized, NoSourceDestCheck and Monitoring are kept and shown.
+	EbsOptimized      bool `json:"ebs_optimized,omitempty"`
+	NoSourceDestCheck bool `json:"no_source_dest_check,omitempty"`
+	Monitoring        bool `json:"monitoring,omitempty"`
 	// UserData may hold a token, so the record is written for its owner only.
 	UserData         []byte `json:"user_data,omitempty"`
 	ShutdownBehavior string `json:"shutdown_behavior"`
@@ -96,8 +116,14 @@ type Instance struct {
 	BlockDevices []BlockDevice `json:"block_devices"`
 }
 
-// Group is a security group as the launch named it. The local cloud has no
-// packet filter; it only repeats the name.
+// Profile is the instance profile of an instance.
+type Profile struct {
+	ARN  string `json:"arn"`
+	ID   string `json:"id"`
+	Role string `json:"role,omitempty"`
+}
+
+// Group is a security group of an instance.
 type Group struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
