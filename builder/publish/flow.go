@@ -6,14 +6,11 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -32,25 +29,15 @@ const regionsAtOnce = 4
 //
 // c must have gone through Prepare.
 func Publish(ctx context.Context, f *awsx.Factory, disk string, c Config, ui Reporter) (*Result, error) {
-	p := &publisher{Config: c, ui: ui, notYet: notYetWindow}
-	p.AMIArchitecture = cmp.Or(p.AMIArchitecture, string(types.ArchitectureValuesX8664))
-	for _, name := range c.Targets() {
-		p.regions = append(p.regions, newRegion(f, name, p.notYet))
+	p, err := New(f, c, ui)
+	if err != nil {
+		return nil, err
 	}
-	return p.publish(ctx, disk)
+	return p.Disk(ctx, disk)
 }
 
-// publisher is one run of Publish.
-type publisher struct {
-	Config
-	regions []*region
-	notYet  time.Duration
-	ui      Reporter
-	uiLock  sync.Mutex
-}
-
-// publish is the whole story.
-func (p *publisher) publish(ctx context.Context, path string) (*Result, error) {
+// Disk uploads the raw disk file and registers images of it.
+func (p *publisher) Disk(ctx context.Context, path string) (*Result, error) {
 	disk, err := sparse.Open(path)
 	if err != nil {
 		return nil, err
@@ -100,11 +87,11 @@ func (p *publisher) oneRegion(ctx context.Context, r *region, disk *sparse.Disk,
 	if err != nil {
 		return Image{}, err
 	}
-	if err := r.waitSnapshot(ctx, p.waiter(), snap.id); err != nil {
+	if err := r.waitSnapshot(ctx, p.waiter(), snap.ID); err != nil {
 		return Image{}, err
 	}
-	p.say("%s: registering image %q of %s", r.name, p.AMIName, snap.id)
-	id, err := p.register(ctx, r, snap.id, owed)
+	p.say("%s: registering image %q of %s", r.name, p.AMIName, snap.ID)
+	id, err := p.register(ctx, r, snap.ID, owed)
 	if err != nil {
 		return Image{}, err
 	}
@@ -112,7 +99,7 @@ func (p *publisher) oneRegion(ctx context.Context, r *region, disk *sparse.Disk,
 		return Image{}, err
 	}
 	p.say("%s: image %s is available", r.name, id)
-	return Image{ImageID: id, SnapshotIDs: []string{snap.id}, Checksum: snap.checksum}, nil
+	return Image{ImageID: id, SnapshotIDs: []string{snap.ID}, Checksum: snap.Checksum}, nil
 }
 
 // settle removes what the run made. The cause comes first in the error: it is

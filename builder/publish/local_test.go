@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/upload"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/local"
@@ -146,7 +146,7 @@ func TestLocalKilledDuringUpload(t *testing.T) {
 			_, err := c.publish(t.Context(), disk, p, ui)
 			t.Log(err)
 			require.Less(t, time.Since(<-killed), p.UploadTimeout+p.UndoTimeout+4*time.Second)
-			var stalled *publish.StalledError
+			var stalled *upload.StalledError
 			require.ErrorAs(t, err, &stalled)
 			require.ErrorContains(t, err, "upload_timeout")
 			var left *ledger.LeftoverError

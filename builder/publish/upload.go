@@ -5,16 +5,13 @@ package publish
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
-	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/google/uuid"
 
-	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/upload"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
@@ -25,68 +22,45 @@ const (
 	maxSnapshotTimeout = 4320
 )
 
-// snapshot is what an upload made.
-type snapshot struct {
-	id       string
-	checksum string
-}
-
-// upload makes a snapshot of the disk: start, every block that holds data,
-// complete. The snapshot is owed from the moment it may exist.
-func (p *publisher) upload(ctx context.Context, r *region, disk *sparse.Disk, owed *ledger.Ledger) (snapshot, error) {
-	ctx, try := newTries(ctx, p.UploadAttemptTimeout, p.UploadTimeout, r.notYet, p.UploadConcurrency)
-	defer try.stop()
-	id, err := p.startSnapshot(ctx, r, disk, try, owed)
-	if err != nil {
-		return snapshot{}, r.explain("start snapshot", r.name, err)
-	}
-	u := &uploader{api: r.blocks, disk: disk, snapshot: id, try: try, workers: p.UploadConcurrency}
-	if u.total, err = disk.DataBytes(); err != nil {
-		return snapshot{}, err
-	}
-	finished := u.report(func(s Progress) { p.say("%s: %s", r.name, s) })
-	err = u.run(ctx)
-	finished()
-	if err != nil {
-		return snapshot{}, r.explain("upload to "+id, r.name, err)
-	}
-	if err := p.completeSnapshot(ctx, r, u, try); err != nil {
-		return snapshot{}, r.explain("complete "+id, r.name, err)
-	}
-	return snapshot{id: id, checksum: u.sums.Aggregate().Base64()}, nil
-}
-
-// startSnapshot starts the snapshot. Repeated calls carry the same token, so
-// that a lost reply does not leave a second snapshot.
-func (p *publisher) startSnapshot(ctx context.Context, r *region, disk *sparse.Disk, try *tries, owed *ledger.Ledger) (string, error) {
-	publishID := uuid.NewString()
-	in := &ebs.StartSnapshotInput{
-		VolumeSize:  aws.Int64(disk.SizeGiB()),
-		ClientToken: aws.String(publishID),
-		Description: aws.String("RightImage " + p.AMIName),
-		Tags:        ebsTags(p.snapshotTags(publishID)),
-		Timeout:     aws.Int32(p.snapshotTimeout()),
-	}
-	unknown := r.oweUnknownSnapshot(owed, publishID)
-	var out *ebs.StartSnapshotOutput
-	err := try.repeat(ctx, func(ctx context.Context) (err error) {
-		out, err = r.blocks.StartSnapshot(ctx, in)
-		return err
+// upload makes a snapshot of the disk. It is owed from the moment it may exist.
+func (p *publisher) upload(ctx context.Context, r *region, disk *sparse.Disk, owed *ledger.Ledger) (*upload.Snapshot, error) {
+	snap, err := upload.Upload(ctx, disk, p.target(r, owed), upload.Options{
+		Concurrency:    p.UploadConcurrency,
+		AttemptTimeout: p.UploadAttemptTimeout,
+		StallTimeout:   p.UploadTimeout,
+		NotYet:         r.notYet,
+		Report:         func(s upload.Progress) { p.say("%s: %s", r.name, s) },
+		Say:            func(line string) { p.say("%s: %s", r.name, line) },
 	})
-	if err != nil {
-		if certainlyNothing(err) {
-			owed.Forgive(unknown)
-		}
-		return "", err
+	return snap, r.explain("upload", r.name, err)
+}
+
+// target is a region as the uploader sees it.
+func (p *publisher) target(r *region, owed *ledger.Ledger) upload.Target {
+	return upload.Target{
+		Region: r.name,
+		API:    r.blocks,
+		Start: func(token string) *ebs.StartSnapshotInput {
+			return &ebs.StartSnapshotInput{
+				Description: aws.String("RightImage " + p.AMIName),
+				Tags:        ebsTags(p.snapshotTags(token)),
+				Timeout:     aws.Int32(p.snapshotTimeout()),
+			}
+		},
+		Made: func(id string) { r.oweSnapshot(owed, id) },
+		Unknown: func(token string) func() {
+			debt := r.oweUnknownSnapshot(owed, token)
+			return func() { owed.Forgive(debt) }
+		},
+		State: r.uploadState,
+		Discard: func(ctx context.Context, old upload.Stale) error {
+			if old.SnapshotID == "" {
+				r.oweUnknownSnapshot(owed, old.Token)
+				return nil
+			}
+			return r.deleteSnapshot(ctx, old.SnapshotID, time.Time{})
+		},
 	}
-	id := aws.ToString(out.SnapshotId)
-	r.oweSnapshot(owed, id)
-	owed.Forgive(unknown)
-	if n := aws.ToInt32(out.BlockSize); n != sparse.BlockSize {
-		return "", fmt.Errorf("the service wants blocks of %d bytes, this program has blocks of %d", n, sparse.BlockSize)
-	}
-	try.started()
-	return id, nil
 }
 
 // snapshotTimeout is after how many idle minutes the service itself drops the
@@ -96,44 +70,24 @@ func (p *publisher) snapshotTimeout() int32 {
 	return int32(min(max(idle/time.Minute, minSnapshotTimeout), maxSnapshotTimeout))
 }
 
-// completeSnapshot seals the snapshot. When a repeated call is refused, an
-// earlier one may have got through: then the state says so.
-func (p *publisher) completeSnapshot(ctx context.Context, r *region, u *uploader, try *tries) error {
-	in := &ebs.CompleteSnapshotInput{
-		SnapshotId:                aws.String(u.snapshot),
-		ChangedBlocksCount:        aws.Int32(int32(u.sums.Len())), // 64 TiB are 2^27 blocks
-		Checksum:                  aws.String(u.sums.Aggregate().Base64()),
-		ChecksumAlgorithm:         ebstypes.ChecksumAlgorithmChecksumAlgorithmSha256,
-		ChecksumAggregationMethod: ebstypes.ChecksumAggregationMethodChecksumAggregationLinear,
+// uploadState is the state of a snapshot in the uploader's words.
+func (r *region) uploadState(ctx context.Context, id string) (upload.State, error) {
+	snap, err := r.snapshot(ctx, id)
+	switch {
+	case err != nil && absent(err):
+		return upload.Absent, nil
+	case err != nil:
+		return "", err
 	}
-	calls := 0
-	err := try.repeat(ctx, func(ctx context.Context) error {
-		calls++
-		_, err := r.blocks.CompleteSnapshot(ctx, in)
-		return err
-	})
-	class := awsx.Class(err)
-	if calls > 1 && (class == awsx.Conflict || class == awsx.Fatal || class == awsx.NotYet) {
-		if snap, descErr := r.snapshot(ctx, u.snapshot); descErr == nil && snap.State == types.SnapshotStateCompleted {
-			return nil
-		}
+	switch snap.State {
+	case types.SnapshotStatePending:
+		return upload.Pending, nil
+	case types.SnapshotStateCompleted:
+		return upload.Completed, nil
+	default:
+		return upload.Failed, nil
 	}
-	return err
 }
 
-// StalledError says that an upload came to a standstill.
-type StalledError struct {
-	For  time.Duration
-	Last error
-}
-
-func (e *StalledError) Error() string {
-	text := fmt.Sprintf("nothing could be stored for %s (upload_timeout)", e.For)
-	if e.Last != nil {
-		text += ", the last reason being: " + e.Last.Error()
-	}
-	return text
-}
-
-// Unwrap returns the reason of the last failed try.
-func (e *StalledError) Unwrap() error { return e.Last }
+// size writes a number of bytes for people.
+func size(n int64) string { return upload.Size(n) }

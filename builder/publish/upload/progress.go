@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package publish
+package upload
 
 import (
 	"fmt"
@@ -28,7 +28,7 @@ func (p Progress) Left() time.Duration {
 }
 
 func (p Progress) String() string {
-	text := fmt.Sprintf("%s of %s uploaded, %s/s", size(p.Done), size(p.Total), size(p.Rate))
+	text := fmt.Sprintf("%s of %s uploaded, %s/s", Size(p.Done), Size(p.Total), Size(p.Rate))
 	switch left := p.Left().Round(time.Second); {
 	case p.Done == p.Total:
 		return text + fmt.Sprintf(", done in %s", p.Elapsed.Round(100*time.Millisecond))
@@ -71,8 +71,8 @@ func (u *uploader) report(tell func(Progress)) func() {
 	}
 }
 
-// size writes a number of bytes for people.
-func size(n int64) string {
+// Size writes a number of bytes for people.
+func Size(n int64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)

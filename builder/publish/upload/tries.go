@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package publish
+package upload
 
 import (
 	"context"

@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package publish
+package upload
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 
 // uploader moves the blocks of one disk into one snapshot.
 type uploader struct {
-	api      blockWriter
+	api      Writer
 	disk     *sparse.Disk
 	snapshot string
 	try      *tries
