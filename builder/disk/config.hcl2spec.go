@@ -44,20 +44,49 @@ type FlatConfig struct {
 	AssumeRole           *publish.FlatAssumeRoleConfig `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
 	MaxRetries           *int                          `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
 	Regions              []string                      `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	RegionStrategy       *string                       `mapstructure:"region_strategy" cty:"region_strategy" hcl:"region_strategy"`
+	CopyConcurrency      *int                          `mapstructure:"copy_concurrency" cty:"copy_concurrency" hcl:"copy_concurrency"`
+	SkipCreateAMI        *bool                         `mapstructure:"skip_create_ami" cty:"skip_create_ami" hcl:"skip_create_ami"`
 	AMIName              *string                       `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
 	AMIDescription       *string                       `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
 	AMIArchitecture      *string                       `mapstructure:"ami_architecture" cty:"ami_architecture" hcl:"ami_architecture"`
 	BootMode             *string                       `mapstructure:"boot_mode" cty:"boot_mode" hcl:"boot_mode"`
+	UefiData             *string                       `mapstructure:"uefi_data" cty:"uefi_data" hcl:"uefi_data"`
+	TpmSupport           *string                       `mapstructure:"tpm_support" cty:"tpm_support" hcl:"tpm_support"`
 	EnaSupport           *bool                         `mapstructure:"ena_support" cty:"ena_support" hcl:"ena_support"`
 	IMDSSupport          *string                       `mapstructure:"imds_support" cty:"imds_support" hcl:"imds_support"`
 	RootDeviceName       *string                       `mapstructure:"root_device_name" cty:"root_device_name" hcl:"root_device_name"`
 	VolumeSize           *int64                        `mapstructure:"volume_size" cty:"volume_size" hcl:"volume_size"`
 	VolumeType           *string                       `mapstructure:"volume_type" cty:"volume_type" hcl:"volume_type"`
+	VolumeIOPS           *int64                        `mapstructure:"volume_iops" cty:"volume_iops" hcl:"volume_iops"`
+	VolumeThroughput     *int64                        `mapstructure:"volume_throughput" cty:"volume_throughput" hcl:"volume_throughput"`
+	AMIMappings          []publish.FlatBlockDevice     `mapstructure:"ami_block_device_mappings" cty:"ami_block_device_mappings" hcl:"ami_block_device_mappings"`
 	Tags                 map[string]string             `mapstructure:"tags" cty:"tags" hcl:"tags"`
 	Tag                  []config.FlatKeyValue         `mapstructure:"tag" cty:"tag" hcl:"tag"`
 	SnapshotTags         map[string]string             `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
 	SnapshotTag          []config.FlatKeyValue         `mapstructure:"snapshot_tag" cty:"snapshot_tag" hcl:"snapshot_tag"`
 	SkipProvenanceTags   *bool                         `mapstructure:"skip_provenance_tags" cty:"skip_provenance_tags" hcl:"skip_provenance_tags"`
+	EncryptBoot          *bool                         `mapstructure:"encrypt_boot" cty:"encrypt_boot" hcl:"encrypt_boot"`
+	KmsKeyID             *string                       `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKmsKeyIDs      map[string]string             `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	AMIUsers             []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
+	AMIGroups            []string                      `mapstructure:"ami_groups" cty:"ami_groups" hcl:"ami_groups"`
+	AMIOrgARNs           []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
+	AMIOUARNs            []string                      `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
+	SnapshotUsers        []string                      `mapstructure:"snapshot_users" cty:"snapshot_users" hcl:"snapshot_users"`
+	SnapshotGroups       []string                      `mapstructure:"snapshot_groups" cty:"snapshot_groups" hcl:"snapshot_groups"`
+	DeprecateAt          *string                       `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
+	DeprecateAfter       *string                       `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
+	Protection           *publish.FlatProtectionConfig `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	ForceDeregister      *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
+	ForceDeleteSnapshot  *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
+	Family               *string                       `mapstructure:"family" cty:"family" hcl:"family"`
+	KeepNewest           *int                          `mapstructure:"keep_newest" cty:"keep_newest" hcl:"keep_newest"`
+	SSMParameter         *string                       `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	CatalogueFile        *string                       `mapstructure:"catalogue_file" cty:"catalogue_file" hcl:"catalogue_file"`
+	Incremental          *bool                         `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
+	BlockManifest        *string                       `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
+	JournalDirectory     *string                       `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
 	UploadConcurrency    *int                          `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string                       `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string                       `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -109,20 +138,49 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"assume_role":                &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*publish.FlatAssumeRoleConfig)(nil).HCL2Spec())},
 		"max_retries":                &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
 		"regions":                    &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
+		"region_strategy":            &hcldec.AttrSpec{Name: "region_strategy", Type: cty.String, Required: false},
+		"copy_concurrency":           &hcldec.AttrSpec{Name: "copy_concurrency", Type: cty.Number, Required: false},
+		"skip_create_ami":            &hcldec.AttrSpec{Name: "skip_create_ami", Type: cty.Bool, Required: false},
 		"ami_name":                   &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
 		"ami_description":            &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
 		"ami_architecture":           &hcldec.AttrSpec{Name: "ami_architecture", Type: cty.String, Required: false},
 		"boot_mode":                  &hcldec.AttrSpec{Name: "boot_mode", Type: cty.String, Required: false},
+		"uefi_data":                  &hcldec.AttrSpec{Name: "uefi_data", Type: cty.String, Required: false},
+		"tpm_support":                &hcldec.AttrSpec{Name: "tpm_support", Type: cty.String, Required: false},
 		"ena_support":                &hcldec.AttrSpec{Name: "ena_support", Type: cty.Bool, Required: false},
 		"imds_support":               &hcldec.AttrSpec{Name: "imds_support", Type: cty.String, Required: false},
 		"root_device_name":           &hcldec.AttrSpec{Name: "root_device_name", Type: cty.String, Required: false},
 		"volume_size":                &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
 		"volume_type":                &hcldec.AttrSpec{Name: "volume_type", Type: cty.String, Required: false},
+		"volume_iops":                &hcldec.AttrSpec{Name: "volume_iops", Type: cty.Number, Required: false},
+		"volume_throughput":          &hcldec.AttrSpec{Name: "volume_throughput", Type: cty.Number, Required: false},
+		"ami_block_device_mappings":  &hcldec.BlockListSpec{TypeName: "ami_block_device_mappings", Nested: hcldec.ObjectSpec((*publish.FlatBlockDevice)(nil).HCL2Spec())},
 		"tags":                       &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
 		"tag":                        &hcldec.BlockListSpec{TypeName: "tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
 		"snapshot_tags":              &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
 		"snapshot_tag":               &hcldec.BlockListSpec{TypeName: "snapshot_tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
 		"skip_provenance_tags":       &hcldec.AttrSpec{Name: "skip_provenance_tags", Type: cty.Bool, Required: false},
+		"encrypt_boot":               &hcldec.AttrSpec{Name: "encrypt_boot", Type: cty.Bool, Required: false},
+		"kms_key_id":                 &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"region_kms_key_ids":         &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"ami_users":                  &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
+		"ami_groups":                 &hcldec.AttrSpec{Name: "ami_groups", Type: cty.List(cty.String), Required: false},
+		"ami_org_arns":               &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
+		"ami_ou_arns":                &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
+		"snapshot_users":             &hcldec.AttrSpec{Name: "snapshot_users", Type: cty.List(cty.String), Required: false},
+		"snapshot_groups":            &hcldec.AttrSpec{Name: "snapshot_groups", Type: cty.List(cty.String), Required: false},
+		"deprecate_at":               &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
+		"deprecate_after":            &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
+		"deregistration_protection":  &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*publish.FlatProtectionConfig)(nil).HCL2Spec())},
+		"force_deregister":           &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
+		"force_delete_snapshot":      &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
+		"family":                     &hcldec.AttrSpec{Name: "family", Type: cty.String, Required: false},
+		"keep_newest":                &hcldec.AttrSpec{Name: "keep_newest", Type: cty.Number, Required: false},
+		"ssm_parameter":              &hcldec.AttrSpec{Name: "ssm_parameter", Type: cty.String, Required: false},
+		"catalogue_file":             &hcldec.AttrSpec{Name: "catalogue_file", Type: cty.String, Required: false},
+		"incremental":                &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
+		"block_manifest":             &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
+		"journal_directory":          &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
 		"upload_concurrency":         &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
 		"upload_attempt_timeout":     &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
 		"upload_timeout":             &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},

@@ -18,6 +18,8 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 )
 
 // BuilderID identifies artifacts of this builder to post-processors.
@@ -30,7 +32,7 @@ func (c *Config) decode(raws ...any) []error {
 		PluginType:         BuilderID,
 		Interpolate:        true,
 		InterpolateContext: &c.ctx,
-		InterpolateFilter:  &interpolate.RenderFilter{Exclude: []string{"command_wrapper"}},
+		InterpolateFilter:  &interpolate.RenderFilter{Exclude: append(publish.Late(), "command_wrapper")},
 	}, raws...)
 	if err == nil {
 		return nil
@@ -49,7 +51,8 @@ func (c *Config) prepare() (problems []error) {
 	problems = append(problems, c.prepareSize()...)
 	problems = append(problems, c.prepareOutput()...)
 	problems = append(problems, c.prepareChroot()...)
-	problems = append(problems, c.Config.Prepare()...)
+	c.TemplateContext = c.ctx
+	problems = append(problems, c.PrepareDisk()...)
 	if runtime.GOOS != "linux" {
 		problems = append(problems, fmt.Errorf("the builder rightimage-disk mounts the disk and needs Linux; this is %s", runtime.GOOS))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 )
@@ -19,12 +20,7 @@ import (
 const destroyLimit = 2 * time.Minute
 
 // Image is what one region got.
-type Image struct {
-	ImageID     string   `json:"image_id"`
-	SnapshotIDs []string `json:"snapshot_ids"`
-	// Checksum is the linear aggregate of the snapshot's block sums, base64.
-	Checksum string `json:"snapshot_checksum,omitempty"`
-}
+type Image = catalogue.Image
 
 // Result is what Publish made. It survives JSON, so that it can be kept and
 // destroyed later.

@@ -72,6 +72,49 @@ func (*FlatAssumeRoleConfig) HCL2Spec() map[string]hcldec.Spec {
 	return s
 }
 
+// FlatBlockDevice is an auto-generated flat version of BlockDevice.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatBlockDevice struct {
+	DeviceName          *string `mapstructure:"device_name" cty:"device_name" hcl:"device_name"`
+	VirtualName         *string `mapstructure:"virtual_name" cty:"virtual_name" hcl:"virtual_name"`
+	NoDevice            *bool   `mapstructure:"no_device" cty:"no_device" hcl:"no_device"`
+	SnapshotID          *string `mapstructure:"snapshot_id" cty:"snapshot_id" hcl:"snapshot_id"`
+	VolumeSize          *int64  `mapstructure:"volume_size" cty:"volume_size" hcl:"volume_size"`
+	VolumeType          *string `mapstructure:"volume_type" cty:"volume_type" hcl:"volume_type"`
+	IOPS                *int64  `mapstructure:"iops" cty:"iops" hcl:"iops"`
+	Throughput          *int64  `mapstructure:"throughput" cty:"throughput" hcl:"throughput"`
+	Encrypted           *bool   `mapstructure:"encrypted" cty:"encrypted" hcl:"encrypted"`
+	KmsKeyID            *string `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	DeleteOnTermination *bool   `mapstructure:"delete_on_termination" cty:"delete_on_termination" hcl:"delete_on_termination"`
+}
+
+// FlatMapstructure returns a new FlatBlockDevice.
+// FlatBlockDevice is an auto-generated flat version of BlockDevice.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*BlockDevice) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatBlockDevice)
+}
+
+// HCL2Spec returns the hcl spec of a BlockDevice.
+// This spec is used by HCL to read the fields of BlockDevice.
+// The decoded values from this spec will then be applied to a FlatBlockDevice.
+func (*FlatBlockDevice) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"device_name":           &hcldec.AttrSpec{Name: "device_name", Type: cty.String, Required: false},
+		"virtual_name":          &hcldec.AttrSpec{Name: "virtual_name", Type: cty.String, Required: false},
+		"no_device":             &hcldec.AttrSpec{Name: "no_device", Type: cty.Bool, Required: false},
+		"snapshot_id":           &hcldec.AttrSpec{Name: "snapshot_id", Type: cty.String, Required: false},
+		"volume_size":           &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
+		"volume_type":           &hcldec.AttrSpec{Name: "volume_type", Type: cty.String, Required: false},
+		"iops":                  &hcldec.AttrSpec{Name: "iops", Type: cty.Number, Required: false},
+		"throughput":            &hcldec.AttrSpec{Name: "throughput", Type: cty.Number, Required: false},
+		"encrypted":             &hcldec.AttrSpec{Name: "encrypted", Type: cty.Bool, Required: false},
+		"kms_key_id":            &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"delete_on_termination": &hcldec.AttrSpec{Name: "delete_on_termination", Type: cty.Bool, Required: false},
+	}
+	return s
+}
+
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
@@ -84,20 +127,49 @@ type FlatConfig struct {
 	AssumeRole           *FlatAssumeRoleConfig `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
 	MaxRetries           *int                  `mapstructure:"max_retries" cty:"max_retries" hcl:"max_retries"`
 	Regions              []string              `mapstructure:"regions" cty:"regions" hcl:"regions"`
+	RegionStrategy       *string               `mapstructure:"region_strategy" cty:"region_strategy" hcl:"region_strategy"`
+	CopyConcurrency      *int                  `mapstructure:"copy_concurrency" cty:"copy_concurrency" hcl:"copy_concurrency"`
+	SkipCreateAMI        *bool                 `mapstructure:"skip_create_ami" cty:"skip_create_ami" hcl:"skip_create_ami"`
 	AMIName              *string               `mapstructure:"ami_name" cty:"ami_name" hcl:"ami_name"`
 	AMIDescription       *string               `mapstructure:"ami_description" cty:"ami_description" hcl:"ami_description"`
 	AMIArchitecture      *string               `mapstructure:"ami_architecture" cty:"ami_architecture" hcl:"ami_architecture"`
 	BootMode             *string               `mapstructure:"boot_mode" cty:"boot_mode" hcl:"boot_mode"`
+	UefiData             *string               `mapstructure:"uefi_data" cty:"uefi_data" hcl:"uefi_data"`
+	TpmSupport           *string               `mapstructure:"tpm_support" cty:"tpm_support" hcl:"tpm_support"`
 	EnaSupport           *bool                 `mapstructure:"ena_support" cty:"ena_support" hcl:"ena_support"`
 	IMDSSupport          *string               `mapstructure:"imds_support" cty:"imds_support" hcl:"imds_support"`
 	RootDeviceName       *string               `mapstructure:"root_device_name" cty:"root_device_name" hcl:"root_device_name"`
 	VolumeSize           *int64                `mapstructure:"volume_size" cty:"volume_size" hcl:"volume_size"`
 	VolumeType           *string               `mapstructure:"volume_type" cty:"volume_type" hcl:"volume_type"`
+	VolumeIOPS           *int64                `mapstructure:"volume_iops" cty:"volume_iops" hcl:"volume_iops"`
+	VolumeThroughput     *int64                `mapstructure:"volume_throughput" cty:"volume_throughput" hcl:"volume_throughput"`
+	AMIMappings          []FlatBlockDevice     `mapstructure:"ami_block_device_mappings" cty:"ami_block_device_mappings" hcl:"ami_block_device_mappings"`
 	Tags                 map[string]string     `mapstructure:"tags" cty:"tags" hcl:"tags"`
 	Tag                  []config.FlatKeyValue `mapstructure:"tag" cty:"tag" hcl:"tag"`
 	SnapshotTags         map[string]string     `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
 	SnapshotTag          []config.FlatKeyValue `mapstructure:"snapshot_tag" cty:"snapshot_tag" hcl:"snapshot_tag"`
 	SkipProvenanceTags   *bool                 `mapstructure:"skip_provenance_tags" cty:"skip_provenance_tags" hcl:"skip_provenance_tags"`
+	EncryptBoot          *bool                 `mapstructure:"encrypt_boot" cty:"encrypt_boot" hcl:"encrypt_boot"`
+	KmsKeyID             *string               `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKmsKeyIDs      map[string]string     `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	AMIUsers             []string              `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
+	AMIGroups            []string              `mapstructure:"ami_groups" cty:"ami_groups" hcl:"ami_groups"`
+	AMIOrgARNs           []string              `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
+	AMIOUARNs            []string              `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
+	SnapshotUsers        []string              `mapstructure:"snapshot_users" cty:"snapshot_users" hcl:"snapshot_users"`
+	SnapshotGroups       []string              `mapstructure:"snapshot_groups" cty:"snapshot_groups" hcl:"snapshot_groups"`
+	DeprecateAt          *string               `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
+	DeprecateAfter       *string               `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
+	Protection           *FlatProtectionConfig `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	ForceDeregister      *bool                 `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
+	ForceDeleteSnapshot  *bool                 `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
+	Family               *string               `mapstructure:"family" cty:"family" hcl:"family"`
+	KeepNewest           *int                  `mapstructure:"keep_newest" cty:"keep_newest" hcl:"keep_newest"`
+	SSMParameter         *string               `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	CatalogueFile        *string               `mapstructure:"catalogue_file" cty:"catalogue_file" hcl:"catalogue_file"`
+	Incremental          *bool                 `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
+	BlockManifest        *string               `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
+	JournalDirectory     *string               `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
 	UploadConcurrency    *int                  `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string               `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string               `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -117,34 +189,129 @@ func (*Config) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec }
 // The decoded values from this spec will then be applied to a FlatConfig.
 func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"region":                 &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
-		"access_key":             &hcldec.AttrSpec{Name: "access_key", Type: cty.String, Required: false},
-		"secret_key":             &hcldec.AttrSpec{Name: "secret_key", Type: cty.String, Required: false},
-		"token":                  &hcldec.AttrSpec{Name: "token", Type: cty.String, Required: false},
-		"profile":                &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
-		"endpoint_url":           &hcldec.AttrSpec{Name: "endpoint_url", Type: cty.String, Required: false},
-		"assume_role":            &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRoleConfig)(nil).HCL2Spec())},
-		"max_retries":            &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
-		"regions":                &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
-		"ami_name":               &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
-		"ami_description":        &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
-		"ami_architecture":       &hcldec.AttrSpec{Name: "ami_architecture", Type: cty.String, Required: false},
-		"boot_mode":              &hcldec.AttrSpec{Name: "boot_mode", Type: cty.String, Required: false},
-		"ena_support":            &hcldec.AttrSpec{Name: "ena_support", Type: cty.Bool, Required: false},
-		"imds_support":           &hcldec.AttrSpec{Name: "imds_support", Type: cty.String, Required: false},
-		"root_device_name":       &hcldec.AttrSpec{Name: "root_device_name", Type: cty.String, Required: false},
-		"volume_size":            &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
-		"volume_type":            &hcldec.AttrSpec{Name: "volume_type", Type: cty.String, Required: false},
-		"tags":                   &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
-		"tag":                    &hcldec.BlockListSpec{TypeName: "tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
-		"snapshot_tags":          &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
-		"snapshot_tag":           &hcldec.BlockListSpec{TypeName: "snapshot_tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
-		"skip_provenance_tags":   &hcldec.AttrSpec{Name: "skip_provenance_tags", Type: cty.Bool, Required: false},
-		"upload_concurrency":     &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
-		"upload_attempt_timeout": &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
-		"upload_timeout":         &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},
-		"undo_timeout":           &hcldec.AttrSpec{Name: "undo_timeout", Type: cty.String, Required: false},
-		"aws_polling":            &hcldec.BlockSpec{TypeName: "aws_polling", Nested: hcldec.ObjectSpec((*FlatPollingConfig)(nil).HCL2Spec())},
+		"region":                    &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
+		"access_key":                &hcldec.AttrSpec{Name: "access_key", Type: cty.String, Required: false},
+		"secret_key":                &hcldec.AttrSpec{Name: "secret_key", Type: cty.String, Required: false},
+		"token":                     &hcldec.AttrSpec{Name: "token", Type: cty.String, Required: false},
+		"profile":                   &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
+		"endpoint_url":              &hcldec.AttrSpec{Name: "endpoint_url", Type: cty.String, Required: false},
+		"assume_role":               &hcldec.BlockSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRoleConfig)(nil).HCL2Spec())},
+		"max_retries":               &hcldec.AttrSpec{Name: "max_retries", Type: cty.Number, Required: false},
+		"regions":                   &hcldec.AttrSpec{Name: "regions", Type: cty.List(cty.String), Required: false},
+		"region_strategy":           &hcldec.AttrSpec{Name: "region_strategy", Type: cty.String, Required: false},
+		"copy_concurrency":          &hcldec.AttrSpec{Name: "copy_concurrency", Type: cty.Number, Required: false},
+		"skip_create_ami":           &hcldec.AttrSpec{Name: "skip_create_ami", Type: cty.Bool, Required: false},
+		"ami_name":                  &hcldec.AttrSpec{Name: "ami_name", Type: cty.String, Required: false},
+		"ami_description":           &hcldec.AttrSpec{Name: "ami_description", Type: cty.String, Required: false},
+		"ami_architecture":          &hcldec.AttrSpec{Name: "ami_architecture", Type: cty.String, Required: false},
+		"boot_mode":                 &hcldec.AttrSpec{Name: "boot_mode", Type: cty.String, Required: false},
+		"uefi_data":                 &hcldec.AttrSpec{Name: "uefi_data", Type: cty.String, Required: false},
+		"tpm_support":               &hcldec.AttrSpec{Name: "tpm_support", Type: cty.String, Required: false},
+		"ena_support":               &hcldec.AttrSpec{Name: "ena_support", Type: cty.Bool, Required: false},
+		"imds_support":              &hcldec.AttrSpec{Name: "imds_support", Type: cty.String, Required: false},
+		"root_device_name":          &hcldec.AttrSpec{Name: "root_device_name", Type: cty.String, Required: false},
+		"volume_size":               &hcldec.AttrSpec{Name: "volume_size", Type: cty.Number, Required: false},
+		"volume_type":               &hcldec.AttrSpec{Name: "volume_type", Type: cty.String, Required: false},
+		"volume_iops":               &hcldec.AttrSpec{Name: "volume_iops", Type: cty.Number, Required: false},
+		"volume_throughput":         &hcldec.AttrSpec{Name: "volume_throughput", Type: cty.Number, Required: false},
+		"ami_block_device_mappings": &hcldec.BlockListSpec{TypeName: "ami_block_device_mappings", Nested: hcldec.ObjectSpec((*FlatBlockDevice)(nil).HCL2Spec())},
+		"tags":                      &hcldec.AttrSpec{Name: "tags", Type: cty.Map(cty.String), Required: false},
+		"tag":                       &hcldec.BlockListSpec{TypeName: "tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
+		"snapshot_tags":             &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
+		"snapshot_tag":              &hcldec.BlockListSpec{TypeName: "snapshot_tag", Nested: hcldec.ObjectSpec((*config.FlatKeyValue)(nil).HCL2Spec())},
+		"skip_provenance_tags":      &hcldec.AttrSpec{Name: "skip_provenance_tags", Type: cty.Bool, Required: false},
+		"encrypt_boot":              &hcldec.AttrSpec{Name: "encrypt_boot", Type: cty.Bool, Required: false},
+		"kms_key_id":                &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"region_kms_key_ids":        &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+		"ami_users":                 &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
+		"ami_groups":                &hcldec.AttrSpec{Name: "ami_groups", Type: cty.List(cty.String), Required: false},
+		"ami_org_arns":              &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
+		"ami_ou_arns":               &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
+		"snapshot_users":            &hcldec.AttrSpec{Name: "snapshot_users", Type: cty.List(cty.String), Required: false},
+		"snapshot_groups":           &hcldec.AttrSpec{Name: "snapshot_groups", Type: cty.List(cty.String), Required: false},
+		"deprecate_at":              &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
+		"deprecate_after":           &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
+		"deregistration_protection": &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatProtectionConfig)(nil).HCL2Spec())},
+		"force_deregister":          &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
+		"force_delete_snapshot":     &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
+		"family":                    &hcldec.AttrSpec{Name: "family", Type: cty.String, Required: false},
+		"keep_newest":               &hcldec.AttrSpec{Name: "keep_newest", Type: cty.Number, Required: false},
+		"ssm_parameter":             &hcldec.AttrSpec{Name: "ssm_parameter", Type: cty.String, Required: false},
+		"catalogue_file":            &hcldec.AttrSpec{Name: "catalogue_file", Type: cty.String, Required: false},
+		"incremental":               &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
+		"block_manifest":            &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
+		"journal_directory":         &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
+		"upload_concurrency":        &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
+		"upload_attempt_timeout":    &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
+		"upload_timeout":            &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},
+		"undo_timeout":              &hcldec.AttrSpec{Name: "undo_timeout", Type: cty.String, Required: false},
+		"aws_polling":               &hcldec.BlockSpec{TypeName: "aws_polling", Nested: hcldec.ObjectSpec((*FlatPollingConfig)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatEncryptionConfig is an auto-generated flat version of EncryptionConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatEncryptionConfig struct {
+	EncryptBoot     *bool             `mapstructure:"encrypt_boot" cty:"encrypt_boot" hcl:"encrypt_boot"`
+	KmsKeyID        *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKmsKeyIDs map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+}
+
+// FlatMapstructure returns a new FlatEncryptionConfig.
+// FlatEncryptionConfig is an auto-generated flat version of EncryptionConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*EncryptionConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatEncryptionConfig)
+}
+
+// HCL2Spec returns the hcl spec of a EncryptionConfig.
+// This spec is used by HCL to read the fields of EncryptionConfig.
+// The decoded values from this spec will then be applied to a FlatEncryptionConfig.
+func (*FlatEncryptionConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"encrypt_boot":       &hcldec.AttrSpec{Name: "encrypt_boot", Type: cty.Bool, Required: false},
+		"kms_key_id":         &hcldec.AttrSpec{Name: "kms_key_id", Type: cty.String, Required: false},
+		"region_kms_key_ids": &hcldec.AttrSpec{Name: "region_kms_key_ids", Type: cty.Map(cty.String), Required: false},
+	}
+	return s
+}
+
+// FlatLifeConfig is an auto-generated flat version of LifeConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatLifeConfig struct {
+	DeprecateAt         *string               `mapstructure:"deprecate_at" cty:"deprecate_at" hcl:"deprecate_at"`
+	DeprecateAfter      *string               `mapstructure:"deprecate_after" cty:"deprecate_after" hcl:"deprecate_after"`
+	Protection          *FlatProtectionConfig `mapstructure:"deregistration_protection" cty:"deregistration_protection" hcl:"deregistration_protection"`
+	ForceDeregister     *bool                 `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
+	ForceDeleteSnapshot *bool                 `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
+	Family              *string               `mapstructure:"family" cty:"family" hcl:"family"`
+	KeepNewest          *int                  `mapstructure:"keep_newest" cty:"keep_newest" hcl:"keep_newest"`
+	SSMParameter        *string               `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	CatalogueFile       *string               `mapstructure:"catalogue_file" cty:"catalogue_file" hcl:"catalogue_file"`
+}
+
+// FlatMapstructure returns a new FlatLifeConfig.
+// FlatLifeConfig is an auto-generated flat version of LifeConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*LifeConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatLifeConfig)
+}
+
+// HCL2Spec returns the hcl spec of a LifeConfig.
+// This spec is used by HCL to read the fields of LifeConfig.
+// The decoded values from this spec will then be applied to a FlatLifeConfig.
+func (*FlatLifeConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"deprecate_at":              &hcldec.AttrSpec{Name: "deprecate_at", Type: cty.String, Required: false},
+		"deprecate_after":           &hcldec.AttrSpec{Name: "deprecate_after", Type: cty.String, Required: false},
+		"deregistration_protection": &hcldec.BlockSpec{TypeName: "deregistration_protection", Nested: hcldec.ObjectSpec((*FlatProtectionConfig)(nil).HCL2Spec())},
+		"force_deregister":          &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
+		"force_delete_snapshot":     &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
+		"family":                    &hcldec.AttrSpec{Name: "family", Type: cty.String, Required: false},
+		"keep_newest":               &hcldec.AttrSpec{Name: "keep_newest", Type: cty.Number, Required: false},
+		"ssm_parameter":             &hcldec.AttrSpec{Name: "ssm_parameter", Type: cty.String, Required: false},
+		"catalogue_file":            &hcldec.AttrSpec{Name: "catalogue_file", Type: cty.String, Required: false},
 	}
 	return s
 }
@@ -170,6 +337,91 @@ func (*FlatPollingConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"delay_seconds": &hcldec.AttrSpec{Name: "delay_seconds", Type: cty.Number, Required: false},
 		"max_attempts":  &hcldec.AttrSpec{Name: "max_attempts", Type: cty.Number, Required: false},
+	}
+	return s
+}
+
+// FlatProtectionConfig is an auto-generated flat version of ProtectionConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatProtectionConfig struct {
+	Enabled      *bool `mapstructure:"enabled" cty:"enabled" hcl:"enabled"`
+	WithCooldown *bool `mapstructure:"with_cooldown" cty:"with_cooldown" hcl:"with_cooldown"`
+}
+
+// FlatMapstructure returns a new FlatProtectionConfig.
+// FlatProtectionConfig is an auto-generated flat version of ProtectionConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*ProtectionConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatProtectionConfig)
+}
+
+// HCL2Spec returns the hcl spec of a ProtectionConfig.
+// This spec is used by HCL to read the fields of ProtectionConfig.
+// The decoded values from this spec will then be applied to a FlatProtectionConfig.
+func (*FlatProtectionConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"enabled":       &hcldec.AttrSpec{Name: "enabled", Type: cty.Bool, Required: false},
+		"with_cooldown": &hcldec.AttrSpec{Name: "with_cooldown", Type: cty.Bool, Required: false},
+	}
+	return s
+}
+
+// FlatResumeConfig is an auto-generated flat version of ResumeConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatResumeConfig struct {
+	Incremental      *bool   `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
+	BlockManifest    *string `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
+	JournalDirectory *string `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
+}
+
+// FlatMapstructure returns a new FlatResumeConfig.
+// FlatResumeConfig is an auto-generated flat version of ResumeConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*ResumeConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatResumeConfig)
+}
+
+// HCL2Spec returns the hcl spec of a ResumeConfig.
+// This spec is used by HCL to read the fields of ResumeConfig.
+// The decoded values from this spec will then be applied to a FlatResumeConfig.
+func (*FlatResumeConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"incremental":       &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
+		"block_manifest":    &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
+		"journal_directory": &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatShareConfig is an auto-generated flat version of ShareConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatShareConfig struct {
+	AMIUsers       []string `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
+	AMIGroups      []string `mapstructure:"ami_groups" cty:"ami_groups" hcl:"ami_groups"`
+	AMIOrgARNs     []string `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
+	AMIOUARNs      []string `mapstructure:"ami_ou_arns" cty:"ami_ou_arns" hcl:"ami_ou_arns"`
+	SnapshotUsers  []string `mapstructure:"snapshot_users" cty:"snapshot_users" hcl:"snapshot_users"`
+	SnapshotGroups []string `mapstructure:"snapshot_groups" cty:"snapshot_groups" hcl:"snapshot_groups"`
+}
+
+// FlatMapstructure returns a new FlatShareConfig.
+// FlatShareConfig is an auto-generated flat version of ShareConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*ShareConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatShareConfig)
+}
+
+// HCL2Spec returns the hcl spec of a ShareConfig.
+// This spec is used by HCL to read the fields of ShareConfig.
+// The decoded values from this spec will then be applied to a FlatShareConfig.
+func (*FlatShareConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"ami_users":       &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
+		"ami_groups":      &hcldec.AttrSpec{Name: "ami_groups", Type: cty.List(cty.String), Required: false},
+		"ami_org_arns":    &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},
+		"ami_ou_arns":     &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
+		"snapshot_users":  &hcldec.AttrSpec{Name: "snapshot_users", Type: cty.List(cty.String), Required: false},
+		"snapshot_groups": &hcldec.AttrSpec{Name: "snapshot_groups", Type: cty.List(cty.String), Required: false},
 	}
 	return s
 }

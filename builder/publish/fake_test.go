@@ -219,7 +219,7 @@ func publisherOf(t testing.TB, c Config, fakes ...*fake) *publisher {
 		c.AMIName = "test image"
 	}
 	require.Empty(t, c.Prepare())
-	p := &publisher{Config: c, ui: &recorder{}, notYet: notYetWindow}
+	p := &Publisher{Config: c, ui: &recorder{}, notYet: notYetWindow}
 	for i, f := range fakes {
 		p.regions = append(p.regions, &region{
 			name: c.Regions[i], blocks: f, snapshots: f, images: f, notYet: notYetWindow,

@@ -5,16 +5,15 @@ package publish
 
 import (
 	"cmp"
+	"encoding/base64"
+	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
-	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
 
 // Defaults of the options.
@@ -29,12 +28,21 @@ const (
 	defaultPollDelay      = 2 // seconds
 	defaultPollTime       = 30 * time.Minute
 	defaultMaxRetries     = 10
+	defaultCopies         = 8
+	maxCopies             = 100
 )
 
-// Values of imds_support.
+// Values of region_strategy.
+const (
+	strategyCopy   = "copy"
+	strategyUpload = "upload"
+)
+
+// Values of imds_support and tpm_support.
 const (
 	imdsV2       = "v2.0"
 	imdsOptional = "optional"
+	tpmV2        = "v2.0"
 )
 
 // problems collects what is wrong with a template.
@@ -57,6 +65,9 @@ func (p *problems) oneOf(option, value string, allowed []string) {
 	}
 }
 
+// join makes one error of all problems; nil when there are none.
+func (p problems) join() error { return errors.Join(p...) }
+
 // Prepare sets defaults and returns all problems at once. When publication is
 // not wanted it checks nothing, so that a template serves both ways.
 func (c *Config) Prepare() []error {
@@ -68,9 +79,53 @@ func (c *Config) Prepare() []error {
 	c.preparePolling(&p)
 	c.checkAccess(&p)
 	c.checkImage(&p)
+	c.checkVolumes(&p)
 	c.checkTags(&p)
+	c.checkEncryption(&p)
+	c.checkSharing(&p)
+	c.checkLife(&p)
 	c.checkTimes(&p)
 	return p
+}
+
+// PrepareDisk is Prepare for an image that is made of a disk.
+func (c *Config) PrepareDisk() []error {
+	if !c.Wanted() {
+		return nil
+	}
+	p := problems(c.Prepare())
+	c.checkResume(&p)
+	for _, region := range c.uploadTargets() {
+		if key := c.keyOf(region); strings.Contains(key, "alias/") {
+			p.add(c.keyOption(region), fmt.Sprintf("is the alias %q, which an upload cannot use", key), "give the key's ARN or id")
+		}
+	}
+	if c.RegionStrategy == strategyUpload && len(c.Targets()) > 1 {
+		for i, d := range c.AMIMappings {
+			if d.SnapshotID != "" {
+				p.add(fmt.Sprintf("ami_block_device_mappings[%d].snapshot_id", i), "is "+strconv.Quote(d.SnapshotID)+`, which no other region has`, `use region_strategy = "copy"`)
+			}
+		}
+	}
+	return p
+}
+
+// PrepareImage is Prepare for an image that is made of a machine: what can only
+// be decided by registering a disk is refused.
+func (c *Config) PrepareImage() []error {
+	var p problems
+	for option, set := range map[string]bool{
+		"ami_architecture": c.AMIArchitecture != "", "boot_mode": c.BootMode != "", "uefi_data": c.UefiData != "", "tpm_support": c.TpmSupport != "",
+		"root_device_name": c.RootDeviceName != "", "incremental": !c.Incremental.False() && c.Incremental.ToBoolPointer() != nil,
+		"block_manifest": c.BlockManifest != "", "journal_directory": c.JournalDirectory != "",
+		"region_strategy": c.RegionStrategy == strategyUpload,
+	} {
+		if set {
+			p.add(option, "is for images made of a disk only", "leave it out: the image is as the source is")
+		}
+	}
+	slices.SortFunc(p, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return append(p, c.Prepare()...)
 }
 
 func (c *Config) setDefaults() {
@@ -82,6 +137,8 @@ func (c *Config) setDefaults() {
 	c.UploadTimeout = cmp.Or(c.UploadTimeout, defaultUploadTimeout)
 	c.UndoTimeout = cmp.Or(c.UndoTimeout, defaultUndoTimeout)
 	c.MaxRetries = cmp.Or(c.MaxRetries, defaultMaxRetries)
+	c.RegionStrategy = cmp.Or(c.RegionStrategy, strategyCopy)
+	c.CopyConcurrency = cmp.Or(c.CopyConcurrency, defaultCopies)
 }
 
 func (c *Config) checkAccess(p *problems) {
@@ -126,40 +183,43 @@ func (c *Config) checkImage(p *problems) {
 	} else {
 		p.addAll("ami_name", checkName(c.AMIName), "change the name")
 	}
-	p.addAll("ami_description", checkDescription(c.AMIDescription), "change the text")
+	if c.late(p, "ami_description", c.AMIDescription) {
+		p.addAll("ami_description", checkDescription(c.AMIDescription), "change the text")
+	}
 	p.oneOf("ami_architecture", c.AMIArchitecture, architectures())
 	p.oneOf("boot_mode", c.BootMode, bootModes())
 	p.oneOf("imds_support", c.IMDSSupport, []string{imdsV2, imdsOptional})
-	p.oneOf("volume_type", c.VolumeType, volumeTypes())
 	if c.AMIArchitecture == "arm64" && c.BootMode != "" && c.BootMode != "uefi" {
 		p.add("boot_mode", fmt.Sprintf("is %q, but arm64 has uefi only", c.BootMode), "use uefi or leave it out")
 	}
 	if !looksLikeDevice(c.RootDeviceName) {
 		p.add("root_device_name", fmt.Sprintf("is %q", c.RootDeviceName), "use /dev/xvda or /dev/sda1")
 	}
-	if c.VolumeSize < 0 || c.VolumeSize > maxVolumeGiB {
-		p.add("volume_size", fmt.Sprintf("must be 1 to %d GiB, is %d", maxVolumeGiB, c.VolumeSize), "leave it out to take the disk's size")
-	}
+	c.checkFirmware(p)
 }
 
-func (c *Config) checkTags(p *problems) {
-	ours := len(c.provenance())
-	image := c.userTags()
-	p.addAll("tags", checkTags(image, ours), "change the tags")
-	snap := maps.Clone(c.SnapshotTags)
-	c.SnapshotTag.CopyOn(&snap)
-	p.addAll("snapshot_tags", checkTags(snap, 0), "change the tags")
-	all := maps.Clone(image)
-	if all == nil {
-		all = map[string]string{}
+// checkFirmware holds the rules of uefi_data and tpm_support.
+func (c *Config) checkFirmware(p *problems) {
+	p.oneOf("tpm_support", c.TpmSupport, []string{tpmV2})
+	uefi := strings.HasPrefix(c.BootMode, "uefi") || c.AMIArchitecture == "arm64"
+	if c.UefiData != "" {
+		if _, err := base64.StdEncoding.DecodeString(c.UefiData); err != nil || len(c.UefiData) > maxUefiData {
+			p.add("uefi_data", fmt.Sprintf("must be base64 and have at most %d characters, has %d", maxUefiData, len(c.UefiData)), "write it with python-uefivars")
+		}
+		if !uefi {
+			p.add("uefi_data", fmt.Sprintf("has no use with boot_mode %q", c.BootMode), `set boot_mode = "uefi"`)
+		}
 	}
-	maps.Copy(all, snap)
-	if n := len(all) + ours + 1; n > maxTags && len(image)+ours <= maxTags {
-		p.add("snapshot_tags", fmt.Sprintf("a snapshot can have at most %d tags and would have %d, those of tags and ours included", maxTags, n), "use fewer")
+	if c.TpmSupport == tpmV2 && c.BootMode != "uefi" {
+		p.add("tpm_support", fmt.Sprintf("needs boot_mode uefi, which is %q", c.BootMode), `set boot_mode = "uefi"`)
 	}
 }
 
 func (c *Config) checkTimes(p *problems) {
+	p.oneOf("region_strategy", c.RegionStrategy, []string{strategyCopy, strategyUpload})
+	if c.CopyConcurrency < 1 || c.CopyConcurrency > maxCopies {
+		p.add("copy_concurrency", fmt.Sprintf("must be 1 to %d, is %d", maxCopies, c.CopyConcurrency), "leave it out for "+strconv.Itoa(defaultCopies))
+	}
 	if c.UploadConcurrency < 1 || c.UploadConcurrency > maxConcurrency {
 		p.add("upload_concurrency", fmt.Sprintf("must be 1 to %d, is %d", maxConcurrency, c.UploadConcurrency), "leave it out: the number in use adapts by itself")
 	}
@@ -176,35 +236,3 @@ func (c *Config) checkTimes(p *problems) {
 		}
 	}
 }
-
-// preparePolling fills in what the template leaves open from the variables
-// that users of Packer's own Amazon plugin know.
-func (c *Config) preparePolling(p *problems) {
-	if c.Polling.DelaySeconds < 0 || c.Polling.MaxAttempts < 0 {
-		p.add("aws_polling", "delay_seconds and max_attempts must not be negative", "leave them out for the defaults")
-	}
-	c.Polling.DelaySeconds = cmp.Or(c.Polling.DelaySeconds, envNumber(p, "AWS_POLL_DELAY_SECONDS"), defaultPollDelay)
-	seconds := cmp.Or(envNumber(p, "AWS_TIMEOUT_SECONDS"), int(defaultPollTime/time.Second))
-	fitting := max(seconds/max(c.Polling.DelaySeconds, 1), 1)
-	c.Polling.MaxAttempts = cmp.Or(c.Polling.MaxAttempts, envNumber(p, "AWS_MAX_ATTEMPTS"), fitting)
-}
-
-func envNumber(p *problems, name string) int {
-	text := os.Getenv(name)
-	if text == "" {
-		return 0
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		p.add(name, fmt.Sprintf("must be a positive number, is %q", text), "correct or unset the variable")
-		return 0
-	}
-	return n
-}
-
-// waiter polls as the template says.
-func (c Config) waiter() wait.Waiter {
-	return wait.Waiter{Delay: time.Duration(c.Polling.DelaySeconds) * time.Second, Attempts: c.Polling.MaxAttempts}
-}
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

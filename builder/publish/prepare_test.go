@@ -135,7 +135,7 @@ func TestTags(t *testing.T) {
 	c := Config{
 		Tags: map[string]string{"a": "1", "rightimage:version": "mine"}, Tag: config.KeyValues{{Key: "b", Value: "2"}},
 		SnapshotTags: map[string]string{"a": "snap"}, SnapshotTag: config.KeyValues{{Key: "c", Value: "3"}},
-		Provenance: map[string]string{"source": strings.Repeat("ä", 300), "empty": ""},
+		Facts: Facts{Provenance: map[string]string{"source": strings.Repeat("ä", 300), "empty": ""}},
 	}
 	image := c.imageTags()
 	require.Equal(t, strings.Repeat("ä", 256), image["rightimage:source"])

@@ -38,9 +38,9 @@ func TestPublish(t *testing.T) {
 		p := publisherOf(t, Config{
 			AMIDescription: "what it is", BootMode: "uefi",
 			Tags: map[string]string{"a": "1", "b": "2"}, SnapshotTags: map[string]string{"b": "3"},
-			Provenance: map[string]string{"source": "x"},
+			Facts: Facts{Provenance: map[string]string{"source": "x"}},
 		}, f)
-		result, err := p.publish(t.Context(), path)
+		result, err := p.Disk(t.Context(), path)
 		require.NoError(t, err)
 		require.Equal(t, "eu-west-1:ami-1", result.ID())
 		require.Equal(t, []string{"snap-1"}, result.Images["eu-west-1"].SnapshotIDs)
@@ -85,7 +85,7 @@ func TestPublishFailsAtEachCall(t *testing.T) {
 						return nil
 					}
 					start := time.Now()
-					_, err := publisherOf(t, Config{}, f).publish(t.Context(), path)
+					_, err := publisherOf(t, Config{}, f).Disk(t.Context(), path)
 					require.ErrorContains(t, err, code)
 					require.NotContains(t, err.Error(), "left behind")
 					require.Less(t, time.Since(start), 10*time.Second, "fails fast")
@@ -103,7 +103,7 @@ func TestPublishFailsAtEachCall(t *testing.T) {
 				}
 				return nil
 			}
-			_, err := publisherOf(t, Config{}, f).publish(t.Context(), path)
+			_, err := publisherOf(t, Config{}, f).Disk(t.Context(), path)
 			require.ErrorContains(t, err, "describe image ami-1")
 			nothingLeft(t, f)
 		})
@@ -118,7 +118,7 @@ func TestPublishLosesEachReply(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				f.lost = func(a string, n int) bool { return a == action && n == 0 }
-				_, err := publisherOf(t, Config{}, f).publish(t.Context(), path)
+				_, err := publisherOf(t, Config{}, f).Disk(t.Context(), path)
 				if action == "RegisterImage" { // the fake has no retrying SDK in front
 					require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 					nothingLeft(t, f)
@@ -143,7 +143,7 @@ func TestRegisterAdoptsItsOwnImage(t *testing.T) {
 			}
 			return nil
 		}
-		result, err := publisherOf(t, Config{}, f).publish(t.Context(), path)
+		result, err := publisherOf(t, Config{}, f).Disk(t.Context(), path)
 		require.NoError(t, err)
 		require.Equal(t, "ami-7", result.Images["eu-west-1"].ImageID)
 	})
@@ -164,7 +164,7 @@ func TestPublishIsCancelledAtEachCall(t *testing.T) {
 						cancel()
 						return lost
 					}
-					_, err := publisherOf(t, Config{}, f).publish(ctx, path)
+					_, err := publisherOf(t, Config{}, f).Disk(ctx, path)
 					require.ErrorIs(t, err, context.Canceled)
 					require.NotContains(t, err.Error(), "left behind")
 					nothingLeft(t, f)
@@ -179,7 +179,7 @@ func TestNothingIsMadeWhenANameIsTakenAnywhere(t *testing.T) {
 	good, taken, denied := newFake(), newFake(), newFake()
 	taken.images["ami-9"] = "snap-9"
 	denied.fail = func(string, int) error { return apiError("UnauthorizedOperation") }
-	_, err := publisherOf(t, Config{}, good, taken, denied).publish(t.Context(), path)
+	_, err := publisherOf(t, Config{}, good, taken, denied).Disk(t.Context(), path)
 	require.ErrorContains(t, err, `ami_name: "test image" is taken in eu-west-2 by ami-9`)
 	require.ErrorContains(t, err, "aws ec2 deregister-image --region eu-west-2 --image-id ami-9")
 	require.ErrorContains(t, err, "UnauthorizedOperation", "all regions are reported")
@@ -197,7 +197,7 @@ func TestOneRegionFailsAndAllAreUndone(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := publisherOf(t, Config{}, good, bad).publish(t.Context(), path)
+		_, err := publisherOf(t, Config{}, good, bad).Disk(t.Context(), path)
 		require.ErrorContains(t, err, "register image in eu-west-2")
 		require.Equal(t, 1, good.count("RegisterImage"), "the good region was finished")
 		nothingLeft(t, good)
@@ -219,7 +219,7 @@ func TestWhatCannotBeUndoneIsListed(t *testing.T) {
 		p := publisherOf(t, Config{UndoTimeout: time.Minute}, f)
 		p.regions[0].flags = []string{"--endpoint-url", "http://127.0.0.1:4566"}
 		start := time.Now()
-		_, err := p.publish(t.Context(), path)
+		_, err := p.Disk(t.Context(), path)
 		require.Less(t, time.Since(start), 90*time.Second)
 		var left *ledger.LeftoverError
 		require.ErrorAs(t, err, &left)
@@ -231,9 +231,9 @@ func TestWhatCannotBeUndoneIsListed(t *testing.T) {
 
 func TestPublishRefusesDisks(t *testing.T) {
 	f := newFake()
-	_, err := publisherOf(t, Config{}, f).publish(t.Context(), diskOf(t, 1<<20, nil))
+	_, err := publisherOf(t, Config{}, f).Disk(t.Context(), diskOf(t, 1<<20, nil))
 	require.ErrorContains(t, err, "holds no data")
-	_, err = publisherOf(t, Config{VolumeSize: 1}, f).publish(t.Context(), diskOf(t, 2<<30, someBlocks))
+	_, err = publisherOf(t, Config{VolumeSize: 1}, f).Disk(t.Context(), diskOf(t, 2<<30, someBlocks))
 	require.ErrorContains(t, err, "volume_size")
 	require.Zero(t, f.count("StartSnapshot"))
 }
@@ -246,7 +246,7 @@ func TestWaitsAreBounded(t *testing.T) {
 			f.states = append(f.states, types.ImageStatePending)
 		}
 		start := time.Now()
-		_, err := publisherOf(t, Config{Polling: PollingConfig{DelaySeconds: 3, MaxAttempts: 10}}, f).publish(t.Context(), path)
+		_, err := publisherOf(t, Config{Polling: PollingConfig{DelaySeconds: 3, MaxAttempts: 10}}, f).Disk(t.Context(), path)
 		require.ErrorContains(t, err, "aws_polling")
 		require.InDelta(t, 27, time.Since(start).Seconds(), 2)
 		nothingLeft(t, f)

@@ -23,8 +23,8 @@ const (
 	maxTags     = 50
 	maxTagKey   = 128
 	maxTagValue = 256
-	// Volumes, gp3: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
-	maxVolumeGiB = 65536
+	// RegisterImage, UefiData.
+	maxUefiData = 64000
 )
 
 const nameCharacters = "letters, digits, spaces and ( ) [ ] . / - ' @ _"
@@ -103,8 +103,4 @@ func bootModes() []string {
 
 func architectures() []string {
 	return []string{string(types.ArchitectureValuesX8664), string(types.ArchitectureValuesArm64)}
-}
-
-func volumeTypes() []string {
-	return []string{string(types.VolumeTypeGp3), string(types.VolumeTypeGp2), string(types.VolumeTypeStandard)}
 }

@@ -20,11 +20,17 @@ const (
 	// tagPublishID finds what one run made, even if a reply was lost. It is
 	// always set.
 	tagPublishID = tagPrefix + "publish-id"
+	// tagFamily holds the option family.
+	tagFamily = tagPrefix + "family"
 )
 
-// provenance says where an image comes from.
-func (c Config) provenance() map[string]string {
-	tags := map[string]string{}
+// ownTags are the tags that we add: where an image comes from, its family, and
+// what finds it again.
+func (c Config) ownTags() map[string]string {
+	tags := map[string]string{tagPublishID: c.publishID}
+	if c.Family != "" {
+		tags[tagFamily] = c.Family
+	}
 	if c.SkipProvenanceTags {
 		return tags
 	}
@@ -37,14 +43,19 @@ func (c Config) provenance() map[string]string {
 	return tags
 }
 
-// imageTags are the tags of an image: the template's win over ours.
+// imageTags are the tags of an image: the template's win over ours, except for
+// those that images are found by.
 func (c Config) imageTags() map[string]string {
-	tags := c.provenance()
-	maps.Copy(tags, c.userTags())
+	tags := c.ownTags()
+	for k, v := range c.userTags() {
+		if k != tagPublishID && (k != tagFamily || c.Family == "") {
+			tags[k] = v
+		}
+	}
 	return tags
 }
 
-// snapshotTags are the tags of a snapshot.
+// snapshotTags are the tags of a snapshot; publishID is that of its upload.
 func (c Config) snapshotTags(publishID string) map[string]string {
 	tags := c.imageTags()
 	maps.Copy(tags, c.SnapshotTags)
