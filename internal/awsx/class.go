@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,8 +42,8 @@ const (
 	Fatal     ErrorClass = "fatal"         // anything else
 )
 
-// codeClass sorts the error codes of EC2, EBS direct and STS. Sources: the
-// error code pages of the EC2 and EBS API references.
+// codeClass sorts the error codes of EC2, EBS direct, IAM, SSM and STS. Sources:
+// the error code pages of their API references.
 func codeClass(code string) ErrorClass {
 	switch code {
 	case "UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException",
@@ -58,10 +59,15 @@ func codeClass(code string) ErrorClass {
 		"ConcurrentLimitExceededException":
 		return Throttled
 	case "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound",
-		"InvalidSnapshotID.NotFound", "ResourceNotFoundException":
+		"InvalidSnapshotID.NotFound", "ResourceNotFoundException",
+		"NoSuchEntity", "NoSuchEntityException", "ParameterNotFound", "InvalidLaunchTemplateId.NotFoundException",
+		"InvalidLaunchTemplateName.NotFoundException":
 		return NotYet
 	case "InvalidAMIName.Duplicate", "ConflictException", "IdempotentParameterMismatch",
-		"InvalidSnapshot.InUse", "IncorrectState":
+		"InvalidSnapshot.InUse", "IncorrectState", "IncorrectInstanceState",
+		"DependencyViolation", "DeleteConflict", "DeleteConflictException", "ConcurrentModification", "ConcurrentModificationException",
+		"InvalidGroup.InUse", "InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate", "VolumeInUse",
+		"EntityAlreadyExists", "EntityAlreadyExistsException", "InvalidLaunchTemplateName.AlreadyExistsException":
 		return Conflict
 	case "ServiceQuotaExceededException", "ConcurrentSnapshotLimitExceeded", "SnapshotLimitExceeded",
 		"ResourceLimitExceeded", "ResourceCountLimitExceeded", "TagLimitExceeded", "AMIQuotaExceeded":
@@ -70,6 +76,9 @@ func codeClass(code string) ErrorClass {
 		"Unavailable", "RequestTimeout", "RequestTimeoutException", "ServerInternal":
 		return Network
 	default:
+		if strings.HasSuffix(code, ".NotFound") { // InvalidGroup, InvalidInstanceID, InvalidKeyPair, InvalidVolume, …
+			return NotYet
+		}
 		return None
 	}
 }

@@ -177,3 +177,11 @@ func TestUnreachableEndpoint(t *testing.T) {
 	require.ErrorContains(t, err, "endpoint_url")
 	require.NoError(t, f.Explain("x", "y", nil))
 }
+
+func TestCommand(t *testing.T) {
+	clean(t)
+	f, err := awsx.New(t.Context(), awsx.Config{AccessKey: "AKIA", SecretKey: "hush", EndpointURL: "http://127.0.0.1:1"})
+	require.NoError(t, err)
+	require.Equal(t, `aws ec2 delete-key-pair --region us-east-1 --key-name 'it'\''s a key' --endpoint-url http://127.0.0.1:1`,
+		f.Command("ec2", "us-east-1", "delete-key-pair", "--key-name", "it's a key"))
+}
