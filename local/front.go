@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/local/ec2"
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
+	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
 // maxBody holds a snapshot block or a request with full user-data.
@@ -30,6 +30,7 @@ type front struct {
 	regions []string
 	account string
 	faults  *fault.Set
+	store   *store.Store
 	ec2     *ec2.Service
 	ebs     *ebs.Service
 	now     func() time.Time
@@ -59,7 +60,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.Action = ec2.Action(body, r.URL.Query())
 	}
 	f.log.Debug("call", "service", c.Service, "region", c.Region, "action", c.Action)
-	if rule, due := f.faults.Next(c.Service, c.Region, c.Action); due {
+	if rule, due := f.faults.Next(fault.Call{Service: c.Service, Region: c.Region, Action: c.Action, New: f.newlyNamed(c)}); due {
 		f.fault(w, c, rule)
 		return
 	}
@@ -78,63 +79,6 @@ func (f *front) serve(w http.ResponseWriter, c *call.Call) {
 	default:
 		f.refuse(w, c, call.Errorf("UnsupportedOperation", "The local cloud has the services ec2, ebs and sts, but not '%s'.", c.Service))
 	}
-}
-
-// fault makes a call go wrong as the rule says.
-func (f *front) fault(w http.ResponseWriter, c *call.Call, rule fault.Rule) {
-	f.log.Info("fault", "id", rule.ID, "kind", rule.Kind, "action", c.Action, "call", rule.Seen)
-	if wait := rule.Wait(); wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-c.HTTP.Context().Done():
-			return
-		}
-	}
-	switch rule.Kind {
-	case fault.Delay:
-		f.serve(w, c)
-	case fault.LostReply:
-		f.serve(httptest.NewRecorder(), c)
-		f.hangUp(w)
-	case fault.Drop:
-		f.hangUp(w)
-	default:
-		f.refuse(w, c, f.injected(c, rule))
-	}
-}
-
-// injected is the error of a rule, in the words of the service.
-func (f *front) injected(c *call.Call, rule fault.Rule) *call.Error {
-	const throttled = "Request limit exceeded."
-	denied := fmt.Sprintf("You are not authorized to perform this operation. User: arn:aws:iam::%s:root is not authorized to perform: %s:%s", f.account, c.Service, c.Action)
-	switch {
-	case rule.Kind == fault.Error:
-		return call.Errorf(rule.Code, "%s", orText(rule.Message, "A fault of the local cloud, as you asked.")).
-			WithStatus(rule.StatusOf()).WithReason(rule.Reason)
-	case rule.Kind == fault.Throttle && c.Service == "ebs":
-		return call.Errorf("RequestThrottledException", throttled).WithReason("ACCOUNT_THROTTLED")
-	case rule.Kind == fault.Throttle && c.Service == "ec2":
-		return call.Errorf("RequestLimitExceeded", throttled).WithStatus(http.StatusServiceUnavailable)
-	case rule.Kind == fault.Throttle:
-		return call.Errorf("Throttling", throttled)
-	case c.Service == "ec2":
-		return call.Errorf("UnauthorizedOperation", "%s", denied).WithStatus(http.StatusForbidden)
-	case c.Service == "ebs":
-		return call.Errorf("AccessDeniedException", "%s", denied).WithStatus(http.StatusForbidden).WithReason("UNAUTHORIZED_ACCOUNT")
-	}
-	return call.Errorf("AccessDenied", "%s", denied).WithStatus(http.StatusForbidden)
-}
-
-// hangUp closes the connection without an answer.
-func (f *front) hangUp(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		f.log.Error("cannot hang up", "error", err)
-		return
-	}
-	_ = conn.Close() // that is the point
 }
 
 // authenticate fills in who calls which service in which region.
@@ -216,11 +160,4 @@ func guessService(r *http.Request) string {
 func (f *front) greet(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = fmt.Fprintf(w, "This is the local cloud of rightimage: ec2, ebs and sts in %s.\n", strings.Join(f.regions, ", ")) // the client may be gone
-}
-
-func orText(s, absent string) string {
-	if s == "" {
-		return absent
-	}
-	return s
 }

@@ -5,9 +5,11 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,4 +161,61 @@ func TestOneServerPerDirectory(t *testing.T) {
 	start(t, cfg)
 	_, err := New(cfg)
 	require.ErrorContains(t, err, "in use")
+}
+
+func TestConnectionFaults(t *testing.T) {
+	c := start(t, quiet(t))
+	add := func(r fault.Rule) fault.Rule {
+		t.Helper()
+		r, err := c.Faults().Add(r)
+		require.NoError(t, err)
+		return r
+	}
+	describe := func(ctx context.Context) error {
+		return second(c.ec2.DescribeRegions(ctx, &ec2.DescribeRegionsInput{}))
+	}
+	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Reset, Times: 1})
+	require.ErrorIs(t, describe(t.Context()), syscall.ECONNRESET)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang, Times: 1, OnHit: cancel})
+	require.ErrorIs(t, describe(ctx), context.Canceled)
+
+	before := time.Now()
+	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang, ForMS: 60})
+	require.Error(t, describe(t.Context()))
+	require.GreaterOrEqual(t, time.Since(before), 60*time.Millisecond)
+	require.NoError(t, describe(t.Context()), "the fault is over")
+
+	endless := add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang})
+	time.AfterFunc(50*time.Millisecond, func() { c.Faults().Remove(endless.ID) })
+	require.Error(t, describe(t.Context()))
+
+	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang, OnHit: func() { go c.stop() }})
+	before = time.Now()
+	require.Error(t, describe(t.Context()))
+	require.Less(t, time.Since(before), 2*time.Second, "the end of the server ends the call")
+}
+
+func TestNewThingsAreUnseenForAWhile(t *testing.T) {
+	c := start(t, quiet(t))
+	old, _ := c.image("old")
+	_, err := c.Faults().Add(fault.Rule{Action: "DescribeImages", Kind: fault.Unseen, Times: 2})
+	require.NoError(t, err)
+	_, err = c.Faults().Add(fault.Rule{Action: "PutSnapshotBlock", Kind: fault.Unseen, Times: 1})
+	require.NoError(t, err)
+	describe := func(id string) error {
+		return second(c.ec2.DescribeImages(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{id}}))
+	}
+	out, err := c.ebs.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1)})
+	require.NoError(t, err)
+	require.Equal(t, "ResourceNotFoundException", codeOf(t, c.put(*out.SnapshotId, 0, 1)))
+	require.NoError(t, c.put(*out.SnapshotId, 0, 1))
+	require.NoError(t, second(c.ebs.CompleteSnapshot(t.Context(), &ebs.CompleteSnapshotInput{SnapshotId: out.SnapshotId, ChangedBlocksCount: aws.Int32(1)})))
+	made, err := c.ec2.RegisterImage(t.Context(), registration("new", *out.SnapshotId))
+	require.NoError(t, err)
+	require.NoError(t, describe(old))
+	require.Equal(t, "InvalidAMIID.NotFound", codeOf(t, describe(*made.ImageId)))
+	require.Equal(t, "InvalidAMIID.NotFound", codeOf(t, describe(*made.ImageId)))
+	require.NoError(t, describe(*made.ImageId))
 }

@@ -149,7 +149,7 @@ func (s *Server) wire() {
 	}
 	s.handler = &front{
 		keys:    call.Keys{AccessKey: s.cfg.AccessKey, Secret: s.cfg.SecretKey},
-		regions: s.cfg.Regions, account: s.cfg.Account, faults: s.faults, now: s.cfg.Now, log: s.cfg.Log,
+		regions: s.cfg.Regions, account: s.cfg.Account, faults: s.faults, store: s.store, now: s.cfg.Now, log: s.cfg.Log,
 		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Settle: s.cfg.Settle, Log: s.cfg.Log},
 		ebs: &ebs.Service{Store: s.store, Account: s.cfg.Account, Settle: s.cfg.Settle, Log: s.cfg.Log},
 	}
@@ -229,7 +229,10 @@ func (s *Server) close() error {
 
 // serve runs an HTTP server until ctx ends; calls under way get a moment.
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 30 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx }, // ends calls that only wait
+	}
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()

@@ -21,7 +21,9 @@ type Role struct {
 }
 
 // ARN names the role.
-func (r Role) ARN(account string) string { return "arn:aws:iam::" + account + ":role" + r.Path + r.Name }
+func (r Role) ARN(account string) string {
+	return "arn:aws:iam::" + account + ":role" + r.Path + r.Name
+}
 
 // InstanceProfile gives an instance a role.
 type InstanceProfile struct {

@@ -34,10 +34,10 @@ func (s Settings) made() time.Time { return time.Time{} }
 
 func (p InstanceProfile) key() string     { return p.Name }
 func (p InstanceProfile) made() time.Time { return p.Created }
-func (i Instance) key() string     { return i.ID }
-func (i Instance) made() time.Time { return i.LaunchTime }
-func (k KeyPair) key() string      { return k.ID }
-func (k KeyPair) made() time.Time  { return k.Created }
+func (i Instance) key() string            { return i.ID }
+func (i Instance) made() time.Time        { return i.LaunchTime }
+func (k KeyPair) key() string             { return k.ID }
+func (k KeyPair) made() time.Time         { return k.Created }
 
 // Table holds the records of one kind in one region: in memory for reading, and
 // one JSON file each for the next start. Records are values: whoever wants to
