@@ -12,43 +12,10 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/diskfile"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
-
-func TestDetectFormat(t *testing.T) {
-	iso := make([]byte, 40000)
-	copy(iso[32769:], "CD001")
-	for name, tc := range map[string]struct {
-		data string
-		set  string
-		want string
-		fail string
-	}{
-		"raw":             {"\x00\x00", "", "raw", ""},
-		"qcow2":           {"QFI\xfb\x00", "", "qcow2", ""},
-		"vmdk":            {"KDMV\x00", "", "vmdk", ""},
-		"qcow2 as raw":    {"QFI\xfb\x00", "raw", "raw", ""},
-		"raw as qcow2":    {"\x00\x00", "qcow2", "", "disk_format"},
-		"gzip":            {"\x1f\x8b\x08", "", "", "unpack it first"},
-		"xz":              {"\xfd7zXZ\x00", "qcow2", "", "unpack it first"},
-		"vmdk descriptor": {"# Disk DescriptorFile\n", "", "", "qemu-img convert"},
-		"iso":             {string(iso), "", "", "ISO image"},
-		"empty":           {"", "", "", "is empty"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "in")
-			require.NoError(t, os.WriteFile(path, []byte(tc.data), 0o600))
-			got, err := detectFormat(path, tc.set)
-			if tc.fail != "" {
-				require.ErrorContains(t, err, tc.fail)
-				return
-			}
-			require.NoError(t, err)
-			require.Equal(t, tc.want, got)
-		})
-	}
-}
 
 // copyOf runs the copy step on an input and returns the working copy.
 func copyOf(t *testing.T, input string, c Config) (string, error) {
@@ -76,7 +43,7 @@ func TestCopyKeepsHolesAndGrows(t *testing.T) {
 	info, err := os.Stat(work)
 	require.NoError(t, err)
 	require.EqualValues(t, 200*mib, info.Size())
-	require.Less(t, allocated(info), int64(mib))
+	require.Less(t, diskfile.Allocated(info), int64(mib))
 
 	_, err = copyOf(t, raw, Config{DiskSize: "50M"})
 	require.ErrorContains(t, err, "disk_size")
@@ -93,19 +60,4 @@ func TestCopyConvertsQcow2(t *testing.T) {
 
 	_, err = copyOf(t, dir+"/child.qcow2", Config{})
 	require.ErrorContains(t, err, "refers to another file")
-}
-
-func TestCheckSpace(t *testing.T) {
-	err := checkSpace(t.TempDir(), 1<<50)
-	require.ErrorContains(t, err, "not enough space: the working copy needs 1048576 GiB")
-	require.ErrorContains(t, err, "output_directory")
-	require.NoError(t, checkSpace(t.TempDir(), 1))
-}
-
-func TestCopyNeedsSpace(t *testing.T) {
-	needRoot(t)
-	small := t.TempDir()
-	sh(t, `mount -t tmpfs -o size=8M tmpfs "$1"`, small)
-	defer sh(t, `umount "$1"`, small)
-	require.ErrorContains(t, checkSpace(small, mib), "has 8192 KiB free")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/internal/diskfile"
 )
 
 // BuilderID identifies artifacts of this builder to post-processors.
@@ -132,8 +133,8 @@ func localPath(u string) (path string, local bool) {
 }
 
 func (c *Config) prepareSize() (problems []error) {
-	if c.DiskFormat != "" && !slices.Contains(formats(), c.DiskFormat) {
-		problems = append(problems, fmt.Errorf("disk_format: %q is not supported; it is one of %s, or leave it out", c.DiskFormat, strings.Join(formats(), ", ")))
+	if c.DiskFormat != "" && !slices.Contains(diskfile.Formats(), c.DiskFormat) {
+		problems = append(problems, fmt.Errorf("disk_format: %q is not supported; it is one of %s, or leave it out", c.DiskFormat, strings.Join(diskfile.Formats(), ", ")))
 	}
 	if c.DiskSize != "" {
 		size, err := parseSize(c.DiskSize)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/diskfile"
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
@@ -82,26 +83,26 @@ func (f *flow) copyDisk(ctx context.Context, j *step.Job) error {
 	if err != nil {
 		return err
 	}
-	format, err := detectFormat(input, f.config.DiskFormat)
+	format, err := diskfile.Detect(input, f.config.DiskFormat)
 	if err != nil {
 		return err
 	}
-	info, err := inspect(ctx, f.user, input, format)
+	info, err := diskfile.Inspect(ctx, f.user, input, format)
 	if err != nil {
 		return err
 	}
-	if f.config.sizeBytes > 0 && f.config.sizeBytes < info.size {
-		return fmt.Errorf("disk_size = %q is smaller than the input disk (%s); a disk can only grow", f.config.DiskSize, rootfs.Bytes(info.size))
+	if f.config.sizeBytes > 0 && f.config.sizeBytes < info.Size {
+		return fmt.Errorf("disk_size = %q is smaller than the input disk (%s); a disk can only grow", f.config.DiskSize, rootfs.Bytes(info.Size))
 	}
-	if err := checkSpace(dir, info.needed); err != nil {
+	if err := diskfile.CheckSpace(dir, info.Needed, "set output_directory to a larger disk"); err != nil {
 		return err
 	}
 	work := filepath.Join(dir, "disk.raw")
-	j.UI.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.size), rootfs.Bytes(info.needed)))
-	if err := copyOut(ctx, f.user, input, work, format); err != nil {
+	j.UI.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.Size), rootfs.Bytes(info.Needed)))
+	if err := diskfile.Copy(ctx, f.user, input, work, format); err != nil {
 		return err
 	}
-	if size := max(f.config.sizeBytes, roundUp(info.size, 512)); size != info.size {
+	if size := max(f.config.sizeBytes, roundUp(info.Size, 512)); size != info.Size {
 		if err := os.Truncate(work, size); err != nil {
 			return err
 		}

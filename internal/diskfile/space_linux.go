@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package disk
+package diskfile
 
 import (
 	"io/fs"
@@ -19,9 +19,9 @@ func freeSpace(dir string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// allocated returns the bytes that a file occupies: less than its size when it
+// Allocated returns the bytes that a file occupies: less than its size when it
 // is sparse.
-func allocated(info fs.FileInfo) int64 {
+func Allocated(info fs.FileInfo) int64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Blocks * 512
 	}

@@ -1,7 +1,9 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package disk
+// Package diskfile knows the disk files that people bring: it recognises raw, qcow2
+// and vmdk, refuses what only looks like one, and makes sparse raw copies.
+package diskfile
 
 import (
 	"bytes"
@@ -16,11 +18,11 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
 
-// formats are the values of disk_format.
-func formats() []string { return []string{"raw", "qcow2", "vmdk"} }
+// Formats are the disk formats that can be read, the values of disk_format.
+func Formats() []string { return []string{"raw", "qcow2", "vmdk"} }
 
 // magics are the first bytes of files that people pass as disks. A format that
-// is not in formats has a remedy instead.
+// is not in Formats has a remedy instead.
 func magics() []struct{ magic, format, remedy string } {
 	return []struct{ magic, format, remedy string }{
 		{"QFI\xfb", "qcow2", ""},
@@ -38,9 +40,9 @@ func magics() []struct{ magic, format, remedy string } {
 	}
 }
 
-// detectFormat recognises a disk by its first bytes. A want other than "" is
+// Detect recognises a disk by its first bytes. A want other than "" is
 // what disk_format says and must agree with them.
-func detectFormat(path, want string) (string, error) {
+func Detect(path, want string) (string, error) {
 	head, err := readHead(path, 64<<10)
 	if err != nil {
 		return "", err
@@ -79,26 +81,26 @@ func readHead(path string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// inputInfo is what the working copy will need.
-type inputInfo struct {
-	format string
-	size   int64 // of the disk that the guest sees
-	needed int64 // bytes that the sparse copy will take
+// Info is what a raw copy of a disk will need.
+type Info struct {
+	Format string
+	Size   int64 // bytes of the disk that the guest sees
+	Needed int64 // bytes that the sparse copy will take
 }
 
-// inspect reads the sizes of a disk. It refuses disks that refer to other
+// Inspect reads the sizes of a disk. It refuses disks that refer to other
 // files, since a downloaded one could pull files of this machine into the image.
-func inspect(ctx context.Context, r run.Runner, path, format string) (inputInfo, error) {
+func Inspect(ctx context.Context, r run.Runner, path, format string) (Info, error) {
 	if format == "raw" {
 		info, err := os.Stat(path)
 		if err != nil {
-			return inputInfo{}, err
+			return Info{}, err
 		}
-		return inputInfo{format: format, size: info.Size(), needed: min(allocated(info), info.Size())}, nil
+		return Info{Format: format, Size: info.Size(), Needed: min(Allocated(info), info.Size())}, nil
 	}
 	out, err := r.Run(ctx, "qemu-img", "info", "--output=json", "-f", format, path)
 	if err != nil {
-		return inputInfo{}, fmt.Errorf("%w (qemu-img comes with Debian's qemu-utils)", err)
+		return Info{}, fmt.Errorf("%w (qemu-img comes with Debian's qemu-utils)", err)
 	}
 	var info struct {
 		VirtualSize    int64  `json:"virtual-size"`
@@ -113,22 +115,22 @@ func inspect(ctx context.Context, r run.Runner, path, format string) (inputInfo,
 		} `json:"format-specific"`
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil {
-		return inputInfo{}, fmt.Errorf("read the answer of qemu-img info: %w", err)
+		return Info{}, fmt.Errorf("read the answer of qemu-img info: %w", err)
 	}
 	data := info.FormatSpecific.Data
 	switch {
 	case info.Backing != "" || data.DataFile != "":
-		return inputInfo{}, fmt.Errorf("%s refers to another file (%s); flatten it with qemu-img convert -O qcow2", path, info.Backing+data.DataFile)
+		return Info{}, fmt.Errorf("%s refers to another file (%s); flatten it with qemu-img convert -O qcow2", path, info.Backing+data.DataFile)
 	case info.Encrypted:
-		return inputInfo{}, fmt.Errorf("%s is encrypted; decrypt it with qemu-img convert", path)
+		return Info{}, fmt.Errorf("%s is encrypted; decrypt it with qemu-img convert", path)
 	case format == "vmdk" && data.CreateType != "monolithicSparse" && data.CreateType != "streamOptimized":
-		return inputInfo{}, fmt.Errorf("%s is a vmdk of type %q that refers to other files; convert it with qemu-img convert -O qcow2", path, data.CreateType)
+		return Info{}, fmt.Errorf("%s is a vmdk of type %q that refers to other files; convert it with qemu-img convert -O qcow2", path, data.CreateType)
 	}
 	needed := info.VirtualSize
 	if m, err := measure(ctx, r, path, format); err == nil {
 		needed = m
 	}
-	return inputInfo{format: format, size: info.VirtualSize, needed: needed}, nil
+	return Info{Format: format, Size: info.VirtualSize, Needed: needed}, nil
 }
 
 // measure asks how much a sparse raw copy takes.
@@ -154,8 +156,8 @@ func measure(ctx context.Context, r run.Runner, path, format string) (int64, err
 	return sum, nil
 }
 
-// copyOut writes the raw working copy. Holes of the input stay holes.
-func copyOut(ctx context.Context, r run.Runner, src, dst, format string) error {
+// Copy writes a raw copy. Holes of the input stay holes.
+func Copy(ctx context.Context, r run.Runner, src, dst, format string) error {
 	if format == "raw" {
 		_, err := r.Run(ctx, "cp", "--sparse=always", "--reflink=auto", "--no-preserve=mode,ownership", "--", src, dst)
 		return err
@@ -167,8 +169,9 @@ func copyOut(ctx context.Context, r run.Runner, src, dst, format string) error {
 // spareSpace is kept free beside the copy, for what provisioners add.
 const spareSpace = 64 << 20
 
-// checkSpace compares what a directory has free with what a copy needs.
-func checkSpace(dir string, needed int64) error {
+// CheckSpace compares what a directory has free with the bytes that a copy
+// needs. remedy says how another directory is chosen.
+func CheckSpace(dir string, needed int64, remedy string) error {
 	free, err := freeSpace(dir)
 	if err != nil {
 		if errors.Is(err, errors.ErrUnsupported) {
@@ -177,8 +180,8 @@ func checkSpace(dir string, needed int64) error {
 		return fmt.Errorf("free space of %s: %w", dir, err)
 	}
 	if free < needed+spareSpace {
-		return fmt.Errorf("not enough space: the working copy needs %s, and %s has %s free; free some, or set output_directory to a larger disk",
-			rootfs.Bytes(needed+spareSpace), dir, rootfs.Bytes(free))
+		return fmt.Errorf("not enough space: the working copy needs %s, and %s has %s free; free some, or %s",
+			rootfs.Bytes(needed+spareSpace), dir, rootfs.Bytes(free), remedy)
 	}
 	return nil
 }
