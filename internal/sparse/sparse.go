@@ -63,6 +63,9 @@ func (d *Disk) Close() error { return d.file.Close() }
 // Size returns the size in bytes.
 func (d *Disk) Size() int64 { return d.size }
 
+// BlockSize returns the size of the blocks in bytes.
+func (d *Disk) BlockSize() int64 { return d.block }
+
 // SizeGiB returns the size of the volume that can hold the disk: volumes have
 // whole gibibytes, so the size is rounded up.
 func (d *Disk) SizeGiB() int64 { return (d.size + GiB - 1) / GiB }

@@ -152,6 +152,31 @@ func TestChecksums(t *testing.T) {
 	require.Equal(t, Sum(sha256.Sum256(append(abc[:], second[:]...))), l.Aggregate(), "order of the index, not of arrival")
 }
 
+func TestLinear(t *testing.T) {
+	var l Linear
+	_, ok := l.Get(0)
+	require.False(t, ok)
+	for _, index := range []int64{1 << 27, 0, 63, 64, 65, 1 << 20} {
+		l.Add(index, Sum{byte(index % 251)})
+	}
+	l.Remove(65)
+	l.Remove(66)
+	require.Equal(t, 5, l.Len())
+	var order []int64
+	for index, sum := range l.All() {
+		require.Equal(t, Sum{byte(index % 251)}, sum)
+		got, ok := l.Get(index)
+		require.True(t, ok)
+		require.Equal(t, sum, got)
+		order = append(order, index)
+	}
+	require.Equal(t, []int64{0, 63, 64, 1 << 20, 1 << 27}, order)
+	for range l.All() {
+		break
+	}
+	l.Add(65, Sum{}) // the lock is free again
+}
+
 func BenchmarkIsZero(b *testing.B) {
 	block := make([]byte, BlockSize)
 	b.SetBytes(BlockSize)
