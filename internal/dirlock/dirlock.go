@@ -34,3 +34,16 @@ func Lock(dir string) (unlock func(), err error) {
 	}
 	return func() { _ = d.Close() }, nil
 }
+
+// Try takes the lock on an existing directory if it is free.
+func Try(dir string) (unlock func(), free bool) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, false
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = d.Close()
+		return nil, false
+	}
+	return func() { _ = d.Close() }, true
+}

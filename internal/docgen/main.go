@@ -1,9 +1,9 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command docgen fills the tables of docs/*.md from the code, so that an option
-// is described once: in the comment of its field. It replaces what stands
-// between a line
+// Command docgen fills the tables of docs/*.md, and of the pages that commands
+// carry as their help, from the code, so that an option is described once: in
+// the comment of its field. It replaces what stands between a line
 //
 //	<!-- options: DIRECTORY TYPE -->
 //
@@ -37,6 +37,8 @@ func main() {
 	if err == nil && len(pages) == 0 {
 		err = fmt.Errorf("no pages in %s", filepath.Join(root, "docs"))
 	}
+	help, _ := filepath.Glob(filepath.Join(root, "cmd", "*", "*.md")) // the pattern is a good one
+	pages = append(pages, help...)
 	for _, page := range pages {
 		if err == nil {
 			err = render(root, page)
