@@ -4,6 +4,7 @@
 package local
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -105,41 +106,21 @@ func (f *front) hijack(w http.ResponseWriter) net.Conn {
 
 // injected is the error of a rule, in the words of the service.
 func (f *front) injected(c *call.Call, rule fault.Rule) *call.Error {
-	words := wordsOf(c.Service)
+	d := dialectOf(c.Service)
 	switch rule.Kind {
 	case fault.Error:
 		return call.Errorf(rule.Code, "%s", orText(rule.Message, "A fault of the local cloud, as you asked.")).
 			WithStatus(rule.StatusOf()).WithReason(rule.Reason)
 	case fault.Throttle:
-		return call.Errorf(words.throttled, "Request limit exceeded.").WithStatus(words.throttledStatus).WithReason(words.throttledReason)
+		return call.Errorf(d.throttled, "Request limit exceeded.").WithStatus(d.throttledStatus).WithReason(d.throttledReason)
 	case fault.Unseen:
 		return notSeen(c, rule)
 	}
-	return call.Errorf(words.denied, "You are not authorized to perform this operation. User: arn:aws:iam::%s:root is not authorized to perform: %s:%s",
-		f.account, c.Service, c.Action).WithStatus(http.StatusForbidden).WithReason(words.deniedReason)
-}
-
-// words are how a service says that it throttles or denies.
-type words struct {
-	throttled       string
-	throttledStatus int
-	throttledReason string
-	denied          string
-	deniedReason    string
-}
-
-func wordsOf(service string) words {
-	switch service {
-	case "ec2":
-		return words{throttled: "RequestLimitExceeded", throttledStatus: http.StatusServiceUnavailable, denied: "UnauthorizedOperation"}
-	case "ebs":
-		return words{"RequestThrottledException", http.StatusBadRequest, "ACCOUNT_THROTTLED", "AccessDeniedException", "UNAUTHORIZED_ACCOUNT"}
-	case "ssm", "ec2-instance-connect":
-		return words{throttled: "ThrottlingException", throttledStatus: http.StatusBadRequest, denied: "AccessDeniedException"}
-	case "s3":
-		return words{throttled: "SlowDown", throttledStatus: http.StatusServiceUnavailable, denied: "AccessDenied"}
+	text := fmt.Sprintf("You are not authorized to perform this operation. User: arn:aws:iam::%s:root is not authorized to perform: %s:%s", f.account, c.Service, c.Action)
+	if c.Service == "ec2" {
+		text += ". Encoded authorization failure message: " + f.iam.DenialMessage(c.Service, c.Action)
 	}
-	return words{throttled: "Throttling", throttledStatus: http.StatusBadRequest, denied: "AccessDenied"}
+	return call.Errorf(d.denied, "%s", text).WithStatus(http.StatusForbidden).WithReason(d.deniedReason)
 }
 
 // notSeen says that what the call names is not there.
@@ -197,11 +178,4 @@ func mentioned(c *call.Call) (out []string) {
 		}
 	}
 	return out
-}
-
-func orText(s, absent string) string {
-	if s == "" {
-		return absent
-	}
-	return s
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/local/ec2"
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
+	"github.com/rightimage/packer-plugin-rightimage/local/iam"
 	"github.com/rightimage/packer-plugin-rightimage/local/machine"
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
@@ -147,10 +148,12 @@ func (s *Server) wire() {
 	if !s.cfg.NoBoot {
 		s.fleet.machines = machine.New(machine.Options{OnEvent: s.fleet.exited, Log: s.cfg.Log})
 	}
+	identity := &iam.Service{Store: s.store, Account: s.cfg.Account, Log: s.cfg.Log}
 	s.handler = &front{
-		keys:    call.Keys{AccessKey: s.cfg.AccessKey, Secret: s.cfg.SecretKey},
+		keys:    call.Keys{AccessKey: s.cfg.AccessKey, Secret: s.cfg.SecretKey, Derive: identity.Secret},
 		regions: s.cfg.Regions, account: s.cfg.Account, faults: s.faults, store: s.store, now: s.cfg.Now, log: s.cfg.Log,
 		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Settle: s.cfg.Settle, Log: s.cfg.Log},
+		iam: identity,
 		ebs: &ebs.Service{Store: s.store, Account: s.cfg.Account, Settle: s.cfg.Settle, Log: s.cfg.Log},
 	}
 }

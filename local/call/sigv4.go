@@ -83,6 +83,9 @@ func ParseSignature(r *http.Request) (Signature, error) {
 type Keys struct {
 	AccessKey string
 	Secret    secret.String
+	// Derive gives the secret of a temporary access key, "" when it is none of
+	// ours; may be nil.
+	Derive func(accessKey string) secret.String
 }
 
 // Verify checks the signature of a request with its body at time now.
@@ -90,7 +93,14 @@ func (k Keys) Verify(s Signature, r *http.Request, body []byte, now time.Time) e
 	if k.AccessKey == "" {
 		return nil
 	}
+	own := k.Secret
 	if s.AccessKey != k.AccessKey {
+		own = ""
+		if k.Derive != nil {
+			own = k.Derive(s.AccessKey)
+		}
+	}
+	if own == "" {
 		return ErrUnknown
 	}
 	date := r.Header.Get("X-Amz-Date")
@@ -110,7 +120,7 @@ func (k Keys) Verify(s Signature, r *http.Request, body []byte, now time.Time) e
 	}
 	scope := strings.Join([]string{s.Date, s.Region, s.Service, "aws4_request"}, "/")
 	text := strings.Join([]string{algorithm, date, scope, hexSum([]byte(canonical(s, r, payload)))}, "\n")
-	key := []byte("AWS4" + k.Secret.Reveal())
+	key := []byte("AWS4" + own.Reveal())
 	for _, part := range []string{s.Date, s.Region, s.Service, "aws4_request"} {
 		key = mac(key, part)
 	}
@@ -141,7 +151,7 @@ func canonical(s Signature, r *http.Request, payload string) string {
 		path = "/"
 	}
 	return strings.Join([]string{
-		r.Method, escapePath(path), canonicalQuery(r.URL), headers.String(),
+		r.Method, signedPath(s.Service, path), canonicalQuery(r.URL), headers.String(),
 		strings.Join(s.signedHeaders, ";"), payload,
 	}, "\n")
 }
@@ -161,8 +171,13 @@ func canonicalQuery(u *url.URL) string {
 	return strings.Join(pairs, "&")
 }
 
-// escapePath escapes an already escaped path once more, as every service but S3 wants.
-func escapePath(path string) string { return strings.ReplaceAll(escape(path), "%2F", "/") }
+// signedPath escapes an already escaped path once more, as every service but S3 wants.
+func signedPath(service, path string) string {
+	if service == "s3" {
+		return path
+	}
+	return strings.ReplaceAll(escape(path), "%2F", "/")
+}
 
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 

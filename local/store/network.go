@@ -120,8 +120,11 @@ const networkMark = "default-network"
 
 // seedNetwork makes the default network of a region at its first use.
 func (r *Region) seedNetwork(dir string) error {
+	if r.Name == Global {
+		return nil
+	}
 	mark := filepath.Join(dir, networkMark)
-	if _, err := os.Stat(mark); !errors.Is(err, os.ErrNotExist) || r.Name == Global {
+	if _, err := os.Stat(mark); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if _, err := r.MakeDefaultNetwork(); err != nil {
