@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Command packer-plugin-rightimage is the Packer plugin: the source
-// "rightimage-disk" and the provisioner "rightimage".
+// "rightimage-disk", the source "rightimage-ebs" and the provisioner
+// "rightimage".
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 	pluginversion "github.com/hashicorp/packer-plugin-sdk/version"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/disk"
+	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/provisioner"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
@@ -24,13 +26,15 @@ func main() {
 	// nor a log line into nowhere may end this process: it still has to undo.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 
-	builder := new(disk.Builder)
+	fromDisk, fromAMI := new(disk.Builder), new(ebs.Builder)
 	set := plugin.NewSet()
 	set.SetVersion(pluginversion.NewPluginVersion(version.Version, version.Prerelease, ""))
-	set.RegisterBuilder("disk", builder)
+	set.RegisterBuilder("disk", fromDisk)
+	set.RegisterBuilder("ebs", fromAMI)
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, new(provisioner.Provisioner))
 	err := set.Run()
-	builder.Close()
+	fromDisk.Close()
+	fromAMI.Close()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

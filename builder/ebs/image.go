@@ -1,0 +1,151 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package ebs
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
+	"github.com/rightimage/packer-plugin-rightimage/internal/step"
+)
+
+// stop stops the build machine, or waits until the last provisioner has. A spot
+// machine cannot be stopped: CreateImage reboots it.
+func (f *flow) stop(ctx context.Context, j *step.Job) error {
+	if f.config.spot() || f.config.SkipCreateAMI {
+		return nil
+	}
+	id, err := keyInstance.Get(j.State)
+	if err != nil {
+		return err
+	}
+	if f.config.DisableStopInstance {
+		j.UI.Say("Waiting until the build machine has stopped by itself")
+	} else {
+		j.UI.Say("Stopping the build machine")
+		if err := f.site.stop(ctx, f.ec2, id); err != nil {
+			return err
+		}
+	}
+	i, err := f.site.await(ctx, f.ec2, id, types.InstanceStateNameStopped)
+	if err != nil {
+		return err
+	}
+	return f.site.setENA(ctx, f.ec2, i, f.config.EnaSupport.ToBoolPointer())
+}
+
+func (s *site) stop(ctx context.Context, api instances, id string) error {
+	_, err := api.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: []string{id}})
+	return s.fail("stop instance "+id, err)
+}
+
+// setENA gives the stopped machine, and so the image, the wanted ENA attribute.
+func (s *site) setENA(ctx context.Context, api instances, i types.Instance, want *bool) error {
+	if want == nil || *want == aws.ToBool(i.EnaSupport) {
+		return nil
+	}
+	_, err := api.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{
+		InstanceId: i.InstanceId, EnaSupport: &types.AttributeBooleanValue{Value: want},
+	})
+	return s.fail("set ena_support of "+aws.ToString(i.InstanceId), err)
+}
+
+// makeImage makes the image and publishes it. When a later step fails, the
+// images go again.
+func (f *flow) makeImage(ctx context.Context, j *step.Job) error {
+	if f.config.SkipCreateAMI {
+		j.UI.Say("skip_create_ami is set: no AMI is made")
+		return nil
+	}
+	id, err := keyInstance.Get(j.State)
+	if err != nil {
+		return err
+	}
+	config, err := f.published(j)
+	if err != nil {
+		return err
+	}
+	p, err := publish.New(f.factory, config, j.UI)
+	if err != nil {
+		return err
+	}
+	devices := mappings(config.AMIMappings)
+	result, err := p.Image(ctx, func(ctx context.Context, _ *ledger.Ledger, in publish.NewImage) (string, error) {
+		return f.site.createImage(ctx, f.ec2, id, in, devices)
+	})
+	if err != nil {
+		return err
+	}
+	keyResult.Put(j.State, result)
+	j.Owe("published images", func(ctx context.Context) error {
+		if !step.Failed(j.State) {
+			return nil
+		}
+		return result.Destroy(ctx, f.factory)
+	})
+	return nil
+}
+
+// published is what publishing is told: the template's options and what this
+// builder knows of the image.
+func (f *flow) published(j *step.Job) (publish.Config, error) {
+	config := f.config.Config
+	image, err := keySource.Get(j.State)
+	if err != nil {
+		return config, err
+	}
+	data, err := keyData.Get(j.State)
+	if err != nil {
+		return config, err
+	}
+	config.AMIArchitecture = string(image.Architecture)
+	config.TemplateData, config.TemplateContext = data, f.config.ctx
+	config.Provenance = map[string]string{
+		"source": aws.ToString(image.ImageId), "source-name": aws.ToString(image.Name), "source-owner": aws.ToString(image.OwnerId),
+	}
+	config.About.Source.AMI, config.About.Architecture = aws.ToString(image.ImageId), string(image.Architecture)
+	return config, nil
+}
+
+// createImage makes an image of the machine and returns its id at once. EC2 has
+// no idempotency token for it: when the name is taken, an image with our tag is
+// the work of an earlier try whose reply was lost.
+func (s *site) createImage(ctx context.Context, api imager, machine string, in publish.NewImage, devices []types.BlockDeviceMapping) (string, error) {
+	s.say("%s: making image %q of %s", in.Region, in.Name, machine)
+	out, err := api.CreateImage(ctx, &ec2.CreateImageInput{
+		InstanceId: aws.String(machine), Name: aws.String(in.Name), Description: text(in.Description), BlockDeviceMappings: devices,
+		TagSpecifications: []types.TagSpecification{
+			{ResourceType: types.ResourceTypeImage, Tags: in.ImageTags},
+			{ResourceType: types.ResourceTypeSnapshot, Tags: in.SnapshotTags},
+		},
+	})
+	if err == nil {
+		return aws.ToString(out.ImageId), nil
+	}
+	if awsx.Class(err) == awsx.Conflict {
+		id, lookErr := myImage(ctx, api, in)
+		if id != "" {
+			return id, nil
+		}
+		err = errors.Join(err, lookErr)
+	}
+	return "", s.fail("make an image of "+machine, err)
+}
+
+func myImage(ctx context.Context, api imager, in publish.NewImage) (string, error) {
+	found, err := api.DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: []types.Filter{filter("name", in.Name), filter("tag:rightimage:publish-id", in.PublishID)},
+	})
+	if err != nil || len(found.Images) == 0 {
+		return "", err
+	}
+	return aws.ToString(found.Images[0].ImageId), nil
+}
