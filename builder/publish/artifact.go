@@ -22,12 +22,19 @@ const destroyLimit = 2 * time.Minute
 // Image is what one region got.
 type Image = catalogue.Image
 
-// Result is what Publish made. It survives JSON, so that it can be kept and
+// Result is what a Publisher made. It survives JSON, so that it can be kept and
 // destroyed later.
 type Result struct {
 	Name string `json:"name,omitempty"`
+	// PublishID is the tag rightimage:publish-id of the images.
+	PublishID string `json:"publish_id,omitempty"`
 	// Images has an entry for every region.
 	Images map[string]Image `json:"images"`
+	// Seconds is how long each part of the run took.
+	Seconds map[string]float64 `json:"seconds,omitempty"`
+	// Left are older or temporary things that could not be removed although the
+	// images are good, with the commands that remove them.
+	Left []string `json:"left,omitempty"`
 }
 
 // ID names all images in one line, "region:ami,region:ami", sorted by region.
@@ -46,6 +53,9 @@ func (r *Result) String() string {
 	for _, region := range r.regions() {
 		fmt.Fprintf(&b, "\n%s: %s", region, r.Images[region].ImageID)
 	}
+	for _, left := range r.Left {
+		b.WriteString("\n" + left)
+	}
 	return b.String()
 }
 
@@ -54,7 +64,7 @@ func (r *Result) String() string {
 func (r *Result) Destroy(ctx context.Context, f *awsx.Factory) error {
 	var owed ledger.Ledger
 	for _, name := range slices.Backward(r.regions()) {
-		r.oweAll(&owed, newRegion(f, name, 0), r.Images[name])
+		r.oweAll(&owed, newRegion(f, name, time.Nanosecond), r.Images[name])
 	}
 	return owed.Settle(ctx, destroyLimit)
 }

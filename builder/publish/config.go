@@ -13,7 +13,8 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue")
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
+)
 
 // PollingConfig says how often and how long the state of a snapshot or image
 // is asked for.
@@ -128,6 +129,9 @@ type Facts struct {
 	TemplateContext interpolate.Context
 	// About is what the catalogue says of the image besides the AMIs.
 	About catalogue.Entry
+	// NotYet is how long after its creation a thing may be unknown to some of
+	// the service's machines. Default 2 minutes; tests shorten it.
+	NotYet time.Duration
 	// DiskName is the path that the journal and the block manifest are named
 	// after, when that is not the disk's own: a builder's working copy has
 	// another name in each run.

@@ -21,18 +21,26 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
 
 // fake is a region that keeps what it is given and can fail any call: fail gets
 // the action and how often it was called before.
 type fake struct {
+	blockStore // what is not written below is not called
+	snapshotKeeper
+	imageKeeper
+	attributeKeeper
+	accountReader
+	parameterKeeper
+
 	mu     sync.Mutex
 	calls  map[string]int
 	fail   func(action string, nth int) error
 	lost   func(action string, nth int) bool // acts, then loses the reply
 	snaps  map[string]string                 // id to publish id
-	images map[string]string                 // id to snapshot id
+	images map[string]types.Image
 	blocks map[int32][]byte
 	sealed *ebs.CompleteSnapshotInput
 	reg    *ec2.RegisterImageInput
@@ -41,7 +49,7 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{calls: map[string]int{}, snaps: map[string]string{}, images: map[string]string{}, blocks: map[int32][]byte{}}
+	return &fake{calls: map[string]int{}, snaps: map[string]string{}, images: map[string]types.Image{}, blocks: map[int32][]byte{}}
 }
 
 // act counts a call, runs do unless the call is to fail, and answers.
@@ -133,14 +141,20 @@ func (f *fake) DeleteSnapshot(ctx context.Context, in *ec2.DeleteSnapshotInput, 
 		if _, ok := f.snaps[*in.SnapshotId]; !ok {
 			return apiError("InvalidSnapshot.NotFound")
 		}
-		for _, snap := range f.images {
-			if snap == *in.SnapshotId {
+		for _, i := range f.images {
+			if slices.Contains(mappedSnapshots(i), *in.SnapshotId) {
 				return apiError("InvalidSnapshot.InUse")
 			}
 		}
 		delete(f.snaps, *in.SnapshotId)
 		return nil
 	})
+}
+
+func imageOn(id, name, snapshot, publishID string) types.Image {
+	return types.Image{ImageId: &id, Name: &name, State: types.ImageStateAvailable, ImdsSupport: types.ImdsSupportValuesV20,
+		Tags:                []types.Tag{{Key: aws.String(tagPublishID), Value: &publishID}},
+		BlockDeviceMappings: []types.BlockDeviceMapping{{Ebs: &types.EbsBlockDevice{SnapshotId: &snapshot}}}}
 }
 
 func (f *fake) RegisterImage(ctx context.Context, in *ec2.RegisterImageInput, _ ...func(*ec2.Options)) (*ec2.RegisterImageOutput, error) {
@@ -150,21 +164,22 @@ func (f *fake) RegisterImage(ctx context.Context, in *ec2.RegisterImageInput, _ 
 			return apiError("InvalidAMIName.Duplicate")
 		}
 		f.reg = in
-		f.images["ami-1"] = *in.BlockDeviceMappings[0].Ebs.SnapshotId
+		f.images["ami-1"] = imageOn("ami-1", *in.Name, *in.BlockDeviceMappings[0].Ebs.SnapshotId, tagOf(in.TagSpecifications[0].Tags, tagPublishID))
 		return nil
 	})
 }
 
-func (f *fake) DescribeImages(ctx context.Context, _ *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
+func (f *fake) DescribeImages(ctx context.Context, in *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
 	out := &ec2.DescribeImagesOutput{}
 	return out, f.act(ctx, "DescribeImages", func() error {
-		for id, snap := range f.images {
-			state := types.ImageStateAvailable
-			if len(f.states) > 0 {
-				state, f.states = f.states[0], f.states[1:]
+		for id, i := range f.images {
+			if len(in.ImageIds) > 0 && !slices.Contains(in.ImageIds, id) {
+				continue
 			}
-			out.Images = append(out.Images, types.Image{ImageId: aws.String(id), State: state,
-				BlockDeviceMappings: []types.BlockDeviceMapping{{Ebs: &types.EbsBlockDevice{SnapshotId: aws.String(snap)}}}})
+			if len(in.ImageIds) > 0 && len(f.states) > 0 {
+				i.State, f.states = f.states[0], f.states[1:]
+			}
+			out.Images = append(out.Images, i)
 		}
 		return nil
 	})
@@ -210,7 +225,7 @@ func diskOf(t testing.TB, size int64, blocks map[int64]byte) string {
 }
 
 // publisherOf wires a prepared publisher to fakes, one per region.
-func publisherOf(t testing.TB, c Config, fakes ...*fake) *publisher {
+func publisherOf(t testing.TB, c Config, fakes ...*fake) *Publisher {
 	t.Helper()
 	for i := range fakes {
 		c.Regions = append(c.Regions, fmt.Sprintf("eu-west-%d", i+1))
@@ -219,19 +234,26 @@ func publisherOf(t testing.TB, c Config, fakes ...*fake) *publisher {
 		c.AMIName = "test image"
 	}
 	require.Empty(t, c.Prepare())
-	p := &Publisher{Config: c, ui: &recorder{}, notYet: notYetWindow}
+	p, err := New(factoryOf(t), c, &recorder{})
+	require.NoError(t, err)
 	for i, f := range fakes {
-		p.regions = append(p.regions, &region{
-			name: c.Regions[i], blocks: f, snapshots: f, images: f, notYet: notYetWindow,
-			explain: func(op, region string, err error) error {
-				if err == nil {
-					return nil
-				}
-				return fmt.Errorf("%s in %s: %w", op, region, err)
-			},
-		})
+		r := p.regions[i]
+		r.blocks, r.snapshots, r.images, r.attributes, r.account, r.parameters = f, f, f, f, f, f
+		r.explain = func(op, region string, err error) error {
+			if err == nil {
+				return nil
+			}
+			return fmt.Errorf("%s in %s: %w", op, region, err)
+		}
 	}
 	return p
+}
+
+func factoryOf(t testing.TB) *awsx.Factory {
+	t.Helper()
+	f, err := awsx.New(t.Context(), awsx.Config{AccessKey: "AKIATEST", SecretKey: "hush-hush", EndpointURL: "http://127.0.0.1:1"})
+	require.NoError(t, err)
+	return f
 }
 
 func openDisk(t testing.TB, path string) *sparse.Disk {

@@ -1,148 +1,143 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package publish turns a disk file into AMIs: snapshot through the EBS direct
-// APIs, registration, waiting, and the undo of all of it.
 package publish
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
 
-// regionsAtOnce bounds how many regions are filled at the same time; each has
-// up to upload_concurrency blocks in memory.
-const regionsAtOnce = 4
-
-// Publish uploads the raw disk file to every target region of c and registers
-// an AMI in each. Nothing is made when a precheck fails in any region. On
-// failure or cancel everything that was made is removed again; the error then
-// lists what could not be, with the command that removes it.
-//
-// c must have gone through Prepare.
-func Publish(ctx context.Context, f *awsx.Factory, disk string, c Config, ui Reporter) (*Result, error) {
-	p, err := New(f, c, ui)
-	if err != nil {
-		return nil, err
-	}
-	return p.Disk(ctx, disk)
-}
-
-// Disk uploads the raw disk file and registers images of it.
-func (p *publisher) Disk(ctx context.Context, path string) (*Result, error) {
+// Disk uploads the raw disk file at path and publishes images of it. Nothing is
+// made when a precheck fails in any region. On failure or cancel everything that
+// was made is removed again; the error then lists what could not be, with the
+// command that removes it.
+func (p *Publisher) Disk(ctx context.Context, path string) (*Result, error) {
 	disk, err := sparse.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = disk.Close() }() // it was only read
-	if err := p.precheck(ctx, disk); err != nil {
+	if err := p.checkDisk(disk); err != nil {
 		return nil, err
 	}
-	var owed ledger.Ledger
-	result, err := p.everyRegion(ctx, disk, &owed)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		err = errors.Join(cause, err) // also when it came too late to stop anything
+	p.openResume(path)
+	return p.publish(ctx, func(ctx context.Context, b *build) error { return p.uploadAll(ctx, b, disk) })
+}
+
+// Image publishes an image that create makes in the first region. It fails and
+// undoes as Disk does.
+func (p *Publisher) Image(ctx context.Context, create Create) (*Result, error) {
+	return p.publish(ctx, func(ctx context.Context, b *build) error { return p.createFirst(ctx, b, create) })
+}
+
+// publish is the whole story. first makes the image in the first region, or
+// in all of them.
+func (p *Publisher) publish(ctx context.Context, first func(context.Context, *build) error) (*Result, error) {
+	b := newBuild()
+	if err := p.fillIn(); err != nil {
+		return nil, err
 	}
+	if err := p.Precheck(ctx); err != nil {
+		return nil, err
+	}
+	if p.SkipCreateAMI {
+		p.say("skip_create_ami: no image is made")
+		return &Result{Name: p.AMIName, Images: map[string]Image{}}, nil
+	}
+	err := b.run(ctx, []part{
+		{"image", first},
+		{"copies", p.copyAll},
+		{"check", p.readBack},
+		// A boot test of the first image belongs here: everything is there, and
+		// nobody else can see it yet.
+		{"names", p.takeNames},
+		{"attributes", p.setAttributes},
+		{"sharing", p.share},
+		{"parameters", p.setParameters},
+		{"catalogue", p.record},
+		{"caller", p.callBeforeCommit},
+		{"protection", p.protect},
+	})
 	if err != nil {
-		return nil, p.settle(ctx, &owed, err)
+		return nil, p.settle(ctx, b, err)
 	}
-	owed.ForgiveAll()
+	// From here on the new images stay, and what they replace goes.
+	b.owed.ForgiveAll()
+	result := p.result(b)
+	result.Left = p.retire(ctx, b)
 	return result, nil
 }
 
-// everyRegion publishes to the regions side by side; the first failure stops
-// the others.
-func (p *publisher) everyRegion(ctx context.Context, disk *sparse.Disk, owed *ledger.Ledger) (*Result, error) {
-	result := &Result{Name: p.AMIName, Images: map[string]Image{}}
-	var lock sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(regionsAtOnce)
-	for _, r := range p.regions {
-		group.Go(func() error {
-			image, err := p.oneRegion(ctx, r, disk, owed)
-			if err != nil {
-				return err
-			}
-			lock.Lock()
-			defer lock.Unlock()
-			result.Images[r.name] = image
-			return nil
-		})
-	}
-	return result, group.Wait()
+// part is a named part of the story.
+type part struct {
+	name string
+	do   func(context.Context, *build) error
 }
 
-// oneRegion makes the snapshot and the image of one region.
-func (p *publisher) oneRegion(ctx context.Context, r *region, disk *sparse.Disk, owed *ledger.Ledger) (Image, error) {
-	p.say("%s: uploading a disk of %s as a snapshot", r.name, size(disk.Size()))
-	snap, err := p.upload(ctx, r, disk, owed)
-	if err != nil {
-		return Image{}, err
+// build is what one run has made so far.
+type build struct {
+	// owed is undone when the run fails, trash removed when it succeeds.
+	owed, trash ledger.Ledger
+	images      map[*region]*image
+	// first is an image that is only there to be copied, encrypted; else nil.
+	first   *image
+	seconds map[string]float64
+}
+
+func newBuild() *build {
+	return &build{images: map[*region]*image{}, seconds: map[string]float64{}}
+}
+
+// run does the parts in order. A cancel that comes too late to stop a part
+// stops the next one.
+func (b *build) run(ctx context.Context, parts []part) error {
+	for _, part := range parts {
+		start := time.Now()
+		err := part.do(ctx, b)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = errors.Join(cause, err)
+		}
+		if err != nil {
+			return err
+		}
+		b.seconds[part.name] = time.Since(start).Round(time.Millisecond).Seconds()
 	}
-	if err := r.waitSnapshot(ctx, p.waiter(), snap.ID); err != nil {
-		return Image{}, err
-	}
-	p.say("%s: registering image %q of %s", r.name, p.AMIName, snap.ID)
-	id, err := p.register(ctx, r, snap.ID, owed)
-	if err != nil {
-		return Image{}, err
-	}
-	if err := r.waitImage(ctx, p.waiter(), id); err != nil {
-		return Image{}, err
-	}
-	p.say("%s: image %s is available", r.name, id)
-	return Image{ImageID: id, SnapshotIDs: []string{snap.ID}, Checksum: snap.Checksum}, nil
+	return nil
 }
 
 // settle removes what the run made. The cause comes first in the error: it is
 // what the reader wants to know.
-func (p *publisher) settle(ctx context.Context, owed *ledger.Ledger, cause error) error {
-	if n := len(owed.Open()); n > 0 {
+func (p *Publisher) settle(ctx context.Context, b *build, cause error) error {
+	p.forgetUploads(b)
+	if n := len(b.owed.Open()); n > 0 {
 		p.say("removing what was made so far (%d), for at most %s", n, p.UndoTimeout)
 	}
-	if err := owed.Settle(ctx, p.UndoTimeout); err != nil {
+	if err := b.owed.Settle(ctx, p.UndoTimeout); err != nil {
 		return fmt.Errorf("%w\n%w", cause, err)
 	}
 	return cause
 }
 
-func (p *publisher) say(format string, args ...any) {
-	p.uiLock.Lock()
-	defer p.uiLock.Unlock()
-	p.ui.Say(fmt.Sprintf(format, args...))
-}
-
-// precheck finds, before anything is made, what would stop the run in any of
-// the regions, and reports all of it.
-func (p *publisher) precheck(ctx context.Context, disk *sparse.Disk) error {
-	errs := make([]error, len(p.regions)+1)
-	errs[len(p.regions)] = p.checkDisk(disk)
-	var wg sync.WaitGroup
-	for i, r := range p.regions {
-		wg.Go(func() { errs[i] = r.nameIsFree(ctx, p.AMIName) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func (p *publisher) checkDisk(disk *sparse.Disk) error {
-	data, err := disk.DataBytes()
-	switch {
-	case err != nil:
-		return err
-	case data == 0:
-		return fmt.Errorf("the disk of %s holds no data at all: nothing to publish", size(disk.Size()))
-	case p.VolumeSize > 0 && p.VolumeSize < disk.SizeGiB():
-		return fmt.Errorf("volume_size: must be at least the %d GiB of the disk, is %d: raise it or leave it out", disk.SizeGiB(), p.VolumeSize)
-	default:
+// callBeforeCommit lets the caller finish what it has to, while everything can
+// still be undone.
+func (p *Publisher) callBeforeCommit(ctx context.Context, b *build) error {
+	if p.BeforeCommit == nil {
 		return nil
 	}
+	return p.BeforeCommit(ctx, p.result(b))
+}
+
+func (p *Publisher) result(b *build) *Result {
+	r := &Result{Name: p.AMIName, PublishID: p.publishID, Images: map[string]Image{}, Seconds: maps.Clone(b.seconds)}
+	for in, i := range b.images {
+		r.Images[in.name] = i.entry()
+	}
+	return r
 }

@@ -80,7 +80,7 @@ func TestPrepareProblems(t *testing.T) {
 		"own tag":            {func(c *Config) { c.Tags = map[string]string{"aws:x": ""} }, []string{"tags", "aws:"}},
 		"long tag":           {func(c *Config) { c.Tags = map[string]string{strings.Repeat("k", 129): ""} }, []string{"tags", "128"}},
 		"long value":         {func(c *Config) { c.Tag = config.KeyValues{{Key: "k", Value: strings.Repeat("v", 257)}} }, []string{"tags", "256"}},
-		"many tags":          {func(c *Config) { c.Tags = tagsOf("a", 50) }, []string{"tags", "50", "51"}},
+		"many tags":          {func(c *Config) { c.Tags = tagsOf("a", 50) }, []string{"tags", "50", "52"}},
 		"many snapshot tags": {func(c *Config) { c.Tags, c.SnapshotTags = tagsOf("a", 30), tagsOf("b", 30) }, []string{"snapshot_tags", "62"}},
 		"empty key":          {func(c *Config) { c.SnapshotTags = map[string]string{"": "x"} }, []string{"snapshot_tags", "empty"}},
 		"concurrency":        {func(c *Config) { c.UploadConcurrency = 65 }, []string{"upload_concurrency", "65"}},
@@ -140,7 +140,7 @@ func TestTags(t *testing.T) {
 	image := c.imageTags()
 	require.Equal(t, strings.Repeat("ä", 256), image["rightimage:source"])
 	delete(image, "rightimage:source")
-	require.Equal(t, map[string]string{"a": "1", "b": "2", "rightimage:version": "mine"}, image)
+	require.Equal(t, map[string]string{"a": "1", "b": "2", "rightimage:version": "mine", "rightimage:publish-id": ""}, image)
 	snap := c.snapshotTags("id")
 	require.Equal(t, "snap", snap["a"])
 	require.Equal(t, "3", snap["c"])

@@ -136,14 +136,15 @@ func TestRegisterAdoptsItsOwnImage(t *testing.T) {
 	path := diskOf(t, someSize, someBlocks)
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
+		p := publisherOf(t, Config{}, f)
 		f.fail = func(a string, _ int) error {
 			if a == "RegisterImage" {
-				f.images["ami-7"] = "snap-1"
+				f.images["ami-7"] = imageOn("ami-7", "test image", "snap-1", p.publishID)
 				return apiError("InvalidAMIName.Duplicate")
 			}
 			return nil
 		}
-		result, err := publisherOf(t, Config{}, f).Disk(t.Context(), path)
+		result, err := p.Disk(t.Context(), path)
 		require.NoError(t, err)
 		require.Equal(t, "ami-7", result.Images["eu-west-1"].ImageID)
 	})
@@ -177,7 +178,7 @@ func TestPublishIsCancelledAtEachCall(t *testing.T) {
 func TestNothingIsMadeWhenANameIsTakenAnywhere(t *testing.T) {
 	path := diskOf(t, someSize, someBlocks)
 	good, taken, denied := newFake(), newFake(), newFake()
-	taken.images["ami-9"] = "snap-9"
+	taken.images["ami-9"] = imageOn("ami-9", "test image", "snap-9", "")
 	denied.fail = func(string, int) error { return apiError("UnauthorizedOperation") }
 	_, err := publisherOf(t, Config{}, good, taken, denied).Disk(t.Context(), path)
 	require.ErrorContains(t, err, `ami_name: "test image" is taken in eu-west-2 by ami-9`)
@@ -197,7 +198,7 @@ func TestOneRegionFailsAndAllAreUndone(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := publisherOf(t, Config{}, good, bad).Disk(t.Context(), path)
+		_, err := publisherOf(t, Config{RegionStrategy: "upload"}, good, bad).Disk(t.Context(), path)
 		require.ErrorContains(t, err, "register image in eu-west-2")
 		require.Equal(t, 1, good.count("RegisterImage"), "the good region was finished")
 		nothingLeft(t, good)

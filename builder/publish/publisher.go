@@ -8,12 +8,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
-	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/upload"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 )
@@ -25,13 +29,12 @@ type Publisher struct {
 	BeforeCommit func(ctx context.Context, result *Result) error
 
 	Config
+	factory *awsx.Factory
 	regions []*region
-	notYet  time.Duration
 	ui      Reporter
 	uiLock  sync.Mutex
+	resume  resume
 }
-
-type publisher = Publisher
 
 // New makes the publisher of one build. c must have gone through Prepare,
 // PrepareDisk or PrepareImage.
@@ -39,13 +42,22 @@ func New(f *awsx.Factory, c Config, ui Reporter) (*Publisher, error) {
 	if !c.Wanted() {
 		return nil, errors.New("region: no region is given, so there is nothing to publish")
 	}
-	p := &Publisher{Config: c, ui: ui, notYet: notYetWindow}
+	p := &Publisher{Config: c, factory: f, ui: ui}
 	p.publishID = uuid.NewString()
 	p.AMIArchitecture = cmp.Or(p.AMIArchitecture, string(types.ArchitectureValuesX8664))
 	for _, name := range c.Targets() {
-		p.regions = append(p.regions, newRegion(f, name, p.notYet))
+		p.regions = append(p.regions, newRegion(f, name, cmp.Or(c.NotYet, notYetWindow)))
 	}
 	return p, nil
+}
+
+// Publish uploads a raw disk file and publishes images of it: New and Disk.
+func Publish(ctx context.Context, f *awsx.Factory, disk string, c Config, ui Reporter) (*Result, error) {
+	p, err := New(f, c, ui)
+	if err != nil {
+		return nil, err
+	}
+	return p.Disk(ctx, disk)
 }
 
 // PublishID is the value of the tag rightimage:publish-id, which everything
@@ -71,45 +83,70 @@ type NewImage struct {
 // owed it records what else it makes.
 type Create func(ctx context.Context, owed *ledger.Ledger, in NewImage) (imageID string, err error)
 
-// Precheck finds what would stop the publication in any of the regions, and
-// reports all of it. It makes nothing.
-func (p *Publisher) Precheck(ctx context.Context) error {
-	if p.TemplateData != nil {
-		c := p.Config // Disk and Image fill in the real one
-		if err := c.fillIn(); err != nil {
-			return err
-		}
-	}
-	errs := make([]error, len(p.regions))
-	var wg sync.WaitGroup
-	for i, r := range p.regions {
-		wg.Go(func() { errs[i] = r.nameIsFree(ctx, p.AMIName) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+// image is what one region has.
+type image struct {
+	// id is the image that has, or will have, the final name. Until takeNames it
+	// may be a staging image.
+	id string
+	// staged is the temporary name; "" when the image was born with its own.
+	staged string
+	// described is what EC2 said of it last.
+	described types.Image
+	snapshots []types.Snapshot
+	// checksum is that of an uploaded snapshot, copiedFrom the region of a copied
+	// one.
+	checksum, copiedFrom string
+	deprecation          string           // RFC 3339
+	upload               *upload.Snapshot // nil unless it was uploaded
 }
 
-// Image publishes an image that create makes in the first region.
-func (p *Publisher) Image(ctx context.Context, create Create) (*Result, error) {
-	if err := p.fillIn(); err != nil {
-		return nil, err
+func (i *image) snapshotIDs() []string {
+	var ids []string
+	for _, s := range i.snapshots {
+		ids = append(ids, aws.ToString(s.SnapshotId))
 	}
-	if err := p.Precheck(ctx); err != nil {
-		return nil, err
+	return ids
+}
+
+func (i *image) anyEncrypted() bool {
+	return slices.ContainsFunc(i.snapshots, func(s types.Snapshot) bool { return aws.ToBool(s.Encrypted) })
+}
+
+// entry is the image as the catalogue has it.
+func (i *image) entry() Image {
+	e := Image{ImageID: i.id, SnapshotIDs: i.snapshotIDs(), Checksum: i.checksum, CopiedFrom: i.copiedFrom, DeprecationTime: i.deprecation}
+	e.Encrypted = len(i.snapshots) > 0
+	for _, s := range i.snapshots {
+		e.Encrypted = e.Encrypted && aws.ToBool(s.Encrypted)
+		e.KmsKeyID = cmp.Or(e.KmsKeyID, aws.ToString(s.KmsKeyId))
 	}
-	var owed ledger.Ledger
-	r := p.regions[0]
-	tags := ec2Tags(p.imageTags())
-	id, err := create(ctx, &owed, NewImage{Region: r.name, Name: p.AMIName, Description: p.AMIDescription, ImageTags: tags, SnapshotTags: ec2Tags(p.snapshotTags(p.publishID)), PublishID: p.publishID})
-	if err == nil {
-		err = r.waitImage(ctx, p.waiter(), id)
+	return e
+}
+
+// regionsAtOnce bounds how many regions are worked on at the same time; each
+// upload has up to upload_concurrency blocks in memory.
+const regionsAtOnce = 4
+
+// each calls do for regions side by side, so many at a time; the first failure
+// stops the others.
+func each(ctx context.Context, regions []*region, atOnce int, do func(context.Context, *region) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, r := range regions {
+		group.Go(func() error { return do(ctx, r) })
 	}
-	if err != nil {
-		return nil, p.settle(ctx, &owed, err)
-	}
-	if len(p.regions) > 1 {
-		return nil, p.settle(ctx, &owed, fmt.Errorf("regions: copying is not there yet"))
-	}
-	owed.ForgiveAll()
-	return &Result{Name: p.AMIName, Images: map[string]Image{r.name: {ImageID: id}}}, nil
+	return group.Wait()
+}
+
+// stagingName is the temporary name of an image whose own name is taken by the
+// image that it replaces.
+func (p *Publisher) stagingName() string {
+	suffix := " " + strings.ReplaceAll(p.publishID, "-", "")[:8]
+	return strings.TrimRight(clip(p.AMIName, maxName-len(suffix)), " ") + suffix
+}
+
+func (p *Publisher) say(format string, args ...any) {
+	p.uiLock.Lock()
+	defer p.uiLock.Unlock()
+	p.ui.Say(fmt.Sprintf(format, args...))
 }

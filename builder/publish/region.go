@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,22 +26,30 @@ const notYetWindow = 2 * time.Minute
 
 // region is what the flow needs of one region.
 type region struct {
-	name      string
-	blocks    blockWriter
-	snapshots snapshotKeeper
-	images    imageKeeper
+	name       string
+	blocks     blockStore
+	snapshots  snapshotKeeper
+	images     imageKeeper
+	attributes attributeKeeper
+	account    accountReader
+	parameters parameterKeeper
 	// notYet is how long "not found" is no answer after a creation.
 	notYet time.Duration
 	// explain adds what a person can do about a failed call.
 	explain func(op, region string, err error) error
 	// flags is what every command for a person ends with.
 	flags []string
+
+	// old is the image of the same name that the precheck found, and that is to
+	// be replaced; replaced are those that were.
+	old      *types.Image
+	replaced []types.Image
 }
 
 func newRegion(f *awsx.Factory, name string, notYet time.Duration) *region {
-	r := &region{name: name, blocks: f.EBS(name), notYet: notYet, explain: f.Explain}
+	r := &region{name: name, blocks: f.EBS(name), parameters: f.SSM(name), notYet: notYet, explain: f.Explain}
 	control := f.EC2(name)
-	r.snapshots, r.images = control, control
+	r.snapshots, r.images, r.attributes, r.account = control, control, control, control
 	if url := f.Endpoint(name); url != "" {
 		r.flags = append(r.flags, "--endpoint-url", url)
 	}
@@ -50,14 +59,34 @@ func newRegion(f *awsx.Factory, name string, notYet time.Duration) *region {
 	return r
 }
 
+// removed reports whether this run has deregistered an image.
+func (r *region) removed(id string) bool {
+	return slices.ContainsFunc(r.replaced, func(i types.Image) bool { return aws.ToString(i.ImageId) == id })
+}
+
 // command is what a person types to do the same with the AWS command line.
 func (r *region) command(verb string, args ...string) string {
-	words := append([]string{"aws", "ec2", verb, "--region", r.name}, args...)
+	return r.line("ec2", verb, args)
+}
+
+func (r *region) ssmCommand(verb string, args ...string) string { return r.line("ssm", verb, args) }
+
+func (r *region) line(service, verb string, args []string) string {
+	words := append([]string{"aws", service, verb, "--region", r.name}, args...)
 	words = append(words, r.flags...)
 	for i, w := range words {
 		words[i] = quote(w)
 	}
 	return strings.Join(words, " ")
+}
+
+// findImages and findSnapshots are the commands that list what carries a tag.
+func (r *region) findImages(publishID string) string {
+	return r.command("describe-images", "--owners", "self", "--filters", "Name=tag:"+tagPublishID+",Values="+publishID)
+}
+
+func (r *region) findSnapshots(publishID string) string {
+	return r.command("describe-snapshots", "--owner-ids", "self", "--filters", "Name=tag:"+tagPublishID+",Values="+publishID)
 }
 
 // quote makes one word of a shell command.
@@ -71,31 +100,95 @@ func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// nameIsFree fails when the account has an image of this name, deprecated and
-// disabled ones included: RegisterImage would refuse it.
-func (r *region) nameIsFree(ctx context.Context, name string) error {
-	images, err := r.imagesNamed(ctx, name, awsx.Quick)
-	if err != nil {
-		return r.explain("look for images of the same name", r.name, err)
-	}
-	if len(images) > 0 {
-		return fmt.Errorf("ami_name: %q is taken in %s by %s: choose another name, or remove that image with: %s",
-			name, r.name, aws.ToString(images[0].ImageId), r.command("deregister-image", "--image-id", aws.ToString(images[0].ImageId)))
-	}
-	return nil
+// imagesNamed are the account's images of a name, deprecated and disabled ones
+// included.
+func (r *region) imagesNamed(ctx context.Context, name string, options ...func(*ec2.Options)) ([]types.Image, error) {
+	return r.describeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:  []string{"self"},
+		Filters: []types.Filter{{Name: aws.String("name"), Values: []string{literal(name)}}},
+	}, options...)
 }
 
-func (r *region) imagesNamed(ctx context.Context, name string, option func(*ec2.Options)) ([]types.Image, error) {
-	out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{
-		Owners:            []string{"self"},
-		IncludeDeprecated: aws.Bool(true),
-		IncludeDisabled:   aws.Bool(true),
-		Filters:           []types.Filter{{Name: aws.String("name"), Values: []string{name}}},
-	}, option)
+// imagesTagged and snapshotsTagged find what a run has made.
+func (r *region) imagesTagged(ctx context.Context, publishID string) ([]types.Image, error) {
+	return r.describeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:  []string{"self"},
+		Filters: []types.Filter{{Name: aws.String("tag:" + tagPublishID), Values: []string{publishID}}},
+	}, awsx.Once)
+}
+
+func (r *region) snapshotsTagged(ctx context.Context, publishID string) ([]string, error) {
+	out, err := r.snapshots.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{"self"},
+		Filters:  []types.Filter{{Name: aws.String("tag:" + tagPublishID), Values: []string{publishID}}},
+	}, awsx.Once)
 	if err != nil {
 		return nil, err
 	}
-	return out.Images, nil
+	var ids []string
+	for _, s := range out.Snapshots {
+		ids = append(ids, aws.ToString(s.SnapshotId))
+	}
+	return ids, nil
+}
+
+// literal makes a filter's value match itself only.
+func literal(value string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`).Replace(value)
+}
+
+// describeImages returns all pages.
+func (r *region) describeImages(ctx context.Context, in *ec2.DescribeImagesInput, options ...func(*ec2.Options)) ([]types.Image, error) {
+	in.IncludeDeprecated, in.IncludeDisabled = aws.Bool(true), aws.Bool(true)
+	var all []types.Image
+	for {
+		out, err := r.images.DescribeImages(ctx, in, options...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, out.Images...)
+		if aws.ToString(out.NextToken) == "" {
+			return all, nil
+		}
+		in.NextToken = out.NextToken
+	}
+}
+
+// snapshotsOf describes the snapshots that an image is made of, except those
+// that were there before the image.
+func (r *region) snapshotsOf(ctx context.Context, i types.Image, except []string) ([]types.Snapshot, error) {
+	ids := slices.DeleteFunc(mappedSnapshots(i), func(id string) bool { return slices.Contains(except, id) })
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	out, err := r.snapshots.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: ids})
+	if err != nil {
+		return nil, err
+	}
+	if len(out.Snapshots) < len(ids) {
+		return nil, errAbsent
+	}
+	return out.Snapshots, nil
+}
+
+// patiently repeats a call about something so new that not every machine of
+// the service knows it yet.
+func (r *region) patiently(ctx context.Context, w wait.Waiter, call func(context.Context) error) error {
+	start := time.Now()
+	var last error
+	w.Attempts, w.Deadline = 0, r.notYet
+	err := w.Until(ctx, "what was just made to be known", func(ctx context.Context) (bool, error) {
+		last = call(ctx)
+		if last != nil && absent(last) && time.Since(start) < r.notYet {
+			return false, nil
+		}
+		return last == nil, last
+	})
+	var late *wait.TimeoutError
+	if errors.As(err, &late) {
+		return last
+	}
+	return err
 }
 
 // snapshot returns the state of a snapshot.
@@ -133,10 +226,11 @@ func (r *region) waitSnapshot(ctx context.Context, w wait.Waiter, id string) err
 	})
 }
 
-// waitImage waits until an image can be launched.
-func (r *region) waitImage(ctx context.Context, w wait.Waiter, id string) error {
+// waitImage waits until an image can be launched, and returns it.
+func (r *region) waitImage(ctx context.Context, w wait.Waiter, id string) (types.Image, error) {
 	start := time.Now()
-	return w.Until(ctx, "image "+id+" in "+r.name+" to be available (aws_polling sets how long)", func(ctx context.Context) (bool, error) {
+	var last types.Image
+	err := w.Until(ctx, "image "+id+" in "+r.name+" to be available (aws_polling sets how long)", func(ctx context.Context) (bool, error) {
 		out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if err == nil && len(out.Images) == 0 {
 			err = errAbsent
@@ -147,8 +241,10 @@ func (r *region) waitImage(ctx context.Context, w wait.Waiter, id string) error 
 		case err != nil:
 			return false, r.explain("describe image "+id, r.name, err)
 		}
-		return available(out.Images[0], r.name)
+		last = out.Images[0]
+		return available(last, r.name)
 	})
+	return last, err
 }
 
 // available tells passing states from those that will never change.

@@ -6,6 +6,8 @@ package publish
 import (
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
@@ -20,6 +22,9 @@ const (
 	// tagPublishID finds what one run made, even if a reply was lost. It is
 	// always set.
 	tagPublishID = tagPrefix + "publish-id"
+	// tagTemporary and tagCreated mark what is only there for a while.
+	tagTemporary = tagPrefix + "temporary"
+	tagCreated   = tagPrefix + "created"
 	// tagFamily holds the option family.
 	tagFamily = tagPrefix + "family"
 )
@@ -86,6 +91,39 @@ func ebsTags(tags map[string]string) []ebstypes.Tag {
 		out = append(out, ebstypes.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
 	}
 	return out
+}
+
+// tagged is what a create call needs to make a thing with its tags.
+func tagged(kind ec2types.ResourceType, tags map[string]string) []ec2types.TagSpecification {
+	if len(tags) == 0 {
+		return nil
+	}
+	return []ec2types.TagSpecification{{ResourceType: kind, Tags: ec2Tags(tags)}}
+}
+
+// tagOf returns the value of a tag; "" when there is none.
+func tagOf(tags []ec2types.Tag, key string) string {
+	return tagMap(tags)[key]
+}
+
+func tagMap(tags []ec2types.Tag) map[string]string {
+	out := map[string]string{}
+	for _, t := range tags {
+		if k := aws.ToString(t.Key); !strings.HasPrefix(k, "aws:") { // AWS's own cannot be set
+			out[k] = aws.ToString(t.Value)
+		}
+	}
+	return out
+}
+
+// temporaryTags are the tags of an image that is only there to make another. A
+// sweep finds it by them when its builder is dead.
+func (c Config) temporaryTags() map[string]string {
+	return map[string]string{
+		tagPublishID: c.publishID,
+		tagTemporary: c.publishID,
+		tagCreated:   time.Now().UTC().Format(time.RFC3339),
+	}
 }
 
 // clip shortens a text to so many characters.

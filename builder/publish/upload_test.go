@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/upload"
-	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 )
 
 func many(n int) map[int64]byte {
@@ -108,7 +107,8 @@ func TestUploadStalls(t *testing.T) {
 				p := publisherOf(t, Config{UploadTimeout: 90 * time.Second, UploadAttemptTimeout: 10 * time.Second, UndoTimeout: 10 * time.Second}, f)
 				setup(f)
 				start := time.Now()
-				_, err := p.oneRegion(t.Context(), p.regions[0], openDisk(t, path), &ledger.Ledger{})
+				p.openResume(path)
+				err := p.uploadAll(t.Context(), newBuild(), openDisk(t, path))
 				var stalled *upload.StalledError
 				require.ErrorAs(t, err, &stalled)
 				require.ErrorContains(t, err, "upload_timeout")

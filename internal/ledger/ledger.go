@@ -111,8 +111,7 @@ func (l *Ledger) Settle(ctx context.Context, limit time.Duration) error {
 func (l *Ledger) round(ctx context.Context, clock wait.Clock, deadline time.Time) bool {
 	again := false
 	for _, d := range slices.Backward(l.Open()) {
-		var permanent *permanentError
-		if errors.As(d.err, &permanent) {
+		if IsPermanent(d.err) {
 			continue
 		}
 		left := deadline.Sub(clock.Now())
@@ -126,7 +125,7 @@ func (l *Ledger) round(ctx context.Context, clock wait.Clock, deadline time.Time
 			l.Forgive(d)
 			continue
 		}
-		again = again || !errors.As(d.err, &permanent)
+		again = again || !IsPermanent(d.err)
 	}
 	return again
 }
@@ -148,6 +147,12 @@ func Permanent(err error) error {
 		return nil
 	}
 	return &permanentError{err}
+}
+
+// IsPermanent reports whether an error was marked by Permanent.
+func IsPermanent(err error) bool {
+	var permanent *permanentError
+	return errors.As(err, &permanent)
 }
 
 type permanentError struct{ err error }
