@@ -1,12 +1,13 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command rightimage is the toolkit for cloud images: a local cloud to try them
-// in, and, as they come, tools to install, verify, publish and clean.
+// Command rightimage is the toolkit for cloud images: publish disks as AMIs,
+// sweep up what interrupted builds left, and try it all in a local cloud.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -20,10 +21,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := rootCommand().ExecuteContext(ctx); err != nil {
+	err := rootCommand().ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errLeft) {
 		fmt.Fprintln(os.Stderr, "rightimage:", err)
-		os.Exit(1)
 	}
+	os.Exit(exitCode(ctx, err))
 }
 
 func rootCommand() *cobra.Command {
@@ -35,7 +37,8 @@ func rootCommand() *cobra.Command {
 		Version:       version.String(),
 	}
 	root.SetVersionTemplate("rightimage {{.Version}}\n")
-	root.AddCommand(localCommand(), versionCommand())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(publishCommand(), sweepCommand(), localCommand(), versionCommand())
 	return root
 }
 

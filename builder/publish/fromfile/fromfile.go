@@ -31,7 +31,7 @@ type Job struct {
 	TempDir string
 	// UI is told what happens.
 	UI publish.Reporter
-	// Commands runs qemu-img.
+	// Commands runs qemu-img; nil starts real processes.
 	Commands run.Runner
 }
 
@@ -57,12 +57,19 @@ func (j Job) Publish(ctx context.Context, f *awsx.Factory) (*publish.Result, err
 	return p.Disk(ctx, raw)
 }
 
+func (j Job) commands() run.Runner {
+	if j.Commands != nil {
+		return j.Commands
+	}
+	return run.Exec{}
+}
+
 func (j Job) check(ctx context.Context, f *awsx.Factory) (*publish.Publisher, diskfile.Info, error) {
 	format, err := diskfile.Detect(j.Path, j.Format)
 	if err != nil {
 		return nil, diskfile.Info{}, err
 	}
-	info, err := diskfile.Inspect(ctx, j.Commands, j.Path, format)
+	info, err := diskfile.Inspect(ctx, j.commands(), j.Path, format)
 	if err != nil {
 		return nil, info, err
 	}
@@ -103,7 +110,7 @@ func (j Job) raw(ctx context.Context, info diskfile.Info) (path string, remove f
 	path = filepath.Join(dir, "disk.raw")
 	if err = diskfile.CheckSpace(dir, info.Needed, "choose a larger disk with temp_directory"); err == nil {
 		j.UI.Say(fmt.Sprintf("Converting %s from %s to raw", j.Path, info.Format))
-		err = diskfile.Copy(ctx, j.Commands, j.Path, path, info.Format)
+		err = diskfile.Copy(ctx, j.commands(), j.Path, path, info.Format)
 	}
 	if err != nil {
 		remove()
