@@ -36,6 +36,7 @@ func (p *Publisher) upload(ctx context.Context, b *build, r *region, disk *spars
 	if err != nil {
 		return nil, err
 	}
+	tell, every := p.progress(r.name)
 	snap, err := upload.Upload(ctx, disk, p.target(r, key, &b.owed), upload.Options{
 		Concurrency:    p.UploadConcurrency,
 		AttemptTimeout: p.UploadAttemptTimeout,
@@ -44,7 +45,8 @@ func (p *Publisher) upload(ctx context.Context, b *build, r *region, disk *spars
 		Journal:        p.journal(r),
 		Parent:         parent,
 		Sums:           p.resume.sums,
-		Report:         func(s upload.Progress) { p.say("%s: %s", r.name, s) },
+		Report:         tell,
+		ReportEvery:    every,
 		Say:            func(line string) { p.say("%s: %s", r.name, line) },
 	})
 	return snap, r.explain("upload", r.name, err)
