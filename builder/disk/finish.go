@@ -7,55 +7,27 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
-	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
-	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
 // catalogueName is the file in output_directory that tells scripts what a build
 // made.
-const catalogueName = "rightimage-catalog.json"
-
-// catalogue is the build as data.
-type catalogue struct {
-	Name         string                   `json:"name"`
-	Built        time.Time                `json:"built"`
-	BuiltBy      string                   `json:"built_by"`
-	OS           catalogueOS              `json:"os"`
-	Architecture string                   `json:"architecture"`
-	Source       catalogueSource          `json:"source"`
-	Disk         catalogueDisk            `json:"disk"`
-	Images       map[string]publish.Image `json:"images"`
-}
-
-type catalogueOS struct {
-	ID      string `json:"id"`
-	Version string `json:"version"`
-	Name    string `json:"name"`
-}
-
-type catalogueSource struct {
-	URL      string `json:"url"`
-	Checksum string `json:"checksum,omitempty"`
-}
-
-type catalogueDisk struct {
-	File   string `json:"file"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-}
+const catalogueName = catalogue.FileName
 
 // finish gives the disk its final name and writes the catalogue. Until here the
-// output directory has what it had before the build.
+// output directory has what it had before the build, and it has it again when
+// the build fails after all.
 func (f *flow) finish(ctx context.Context, j *step.Job) error {
+	if _, err := keyFinished.Get(j.State); err == nil {
+		return nil // before the images were final
+	}
 	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
@@ -64,45 +36,55 @@ func (f *flow) finish(ctx context.Context, j *step.Job) error {
 	if err != nil {
 		return err
 	}
-	c := f.catalogue(j)
-	c.Disk = catalogueDisk{File: f.config.OutputFilename, Size: size, SHA256: sum}
-	data, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
-		return err
-	}
+	entry := f.entry(j)
+	entry.Disk = catalogue.Disk{File: f.config.OutputFilename, Size: size, SHA256: sum}
 	// A disk image is no secret of the user who made it.
 	if err := os.Chmod(work, 0o644); err != nil {
 		return err
 	}
+	list := filepath.Join(f.config.OutputDirectory, catalogueName)
+	for _, path := range []string{f.config.outputPath(), list} {
+		if err := putAside(j, path, filepath.Dir(work)); err != nil {
+			return err
+		}
+	}
 	if err := os.Rename(work, f.config.outputPath()); err != nil {
 		return err
 	}
-	j.Owe("disk "+f.config.outputPath(), func(context.Context) error {
+	if err := catalogue.Write(list, entry); err != nil {
+		return err
+	}
+	keyFinished.Put(j.State, true)
+	return nil
+}
+
+// putAside makes room for a new file. When the build fails, the new file goes and
+// what was there before comes back.
+func putAside(j *step.Job, path, dir string) error {
+	aside := filepath.Join(dir, "former-"+filepath.Base(path))
+	j.Owe(path, func(context.Context) error {
 		if !step.Failed(j.State) {
 			return nil
 		}
-		return os.Remove(f.config.outputPath())
+		if err := os.Rename(aside, path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
 	})
-	return atomicfile.Write(filepath.Join(f.config.OutputDirectory, catalogueName), append(data, '\n'), 0o644)
+	if err := os.Link(path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return os.Rename(path, aside) // a file system without links
+	}
+	return nil
 }
 
-func (f *flow) catalogue(j *step.Job) catalogue {
-	c := catalogue{
-		Name:    f.config.PackerBuildName,
-		Built:   time.Now().UTC().Truncate(time.Second),
-		BuiltBy: "packer-plugin-rightimage " + version.String(),
-		Images:  map[string]publish.Image{},
-	}
-	p := f.provenance(j)
-	c.Source = catalogueSource{URL: p["source"], Checksum: p["source-checksum"]}
-	if g, err := keyGuest.Get(j.State); err == nil {
-		c.OS = catalogueOS{ID: g.ID, Version: g.Version, Name: g.Name}
-		c.Architecture = g.Arch
-	}
-	if r, err := keyResult.Get(j.State); err == nil {
-		c.Images = r.Images
-	}
-	return c
+// entry is what the catalogue says of the build.
+func (f *flow) entry(j *step.Job) catalogue.Entry {
+	config := f.publishing(j)
+	result, _ := keyResult.Get(j.State) // nil when no region is given
+	return config.Entry(result)
 }
 
 // digest returns the size and the SHA-256 of a file.

@@ -23,6 +23,7 @@ type flow struct {
 func (f *flow) steps() []multistep.Step {
 	return []multistep.Step{
 		step.Act("check this machine", f.checkHost),
+		step.Act("check the target regions", f.checkRegions),
 		f.download(),
 		step.Act("prepare output_directory", f.workspace),
 		step.Act("copy the disk", f.copyDisk),

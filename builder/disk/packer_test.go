@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 )
 
 // bench is a real Packer with the real plugin, in directories of its own.
@@ -269,7 +271,7 @@ func downloads(t *testing.T, b *bench, disk string) {
 // checkOutput looks into the finished disk.
 func checkOutput(t *testing.T, dir string) {
 	t.Helper()
-	var c catalogue
+	var c catalogue.Entry
 	data, err := os.ReadFile(filepath.Join(dir, catalogueName))
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &c))

@@ -4,45 +4,79 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
-// publishImage uploads the finished disk and registers it in the target
-// regions. When a later step fails, the images go again.
-func (f *flow) publishImage(ctx context.Context, j *step.Job) error {
+// checkRegions asks the target regions, before anything is downloaded, what
+// would stop the publication at its end.
+func (f *flow) checkRegions(ctx context.Context, j *step.Job) error {
+	p, err := f.publisher(ctx, j)
+	if p == nil || err != nil {
+		return err
+	}
+	return p.Precheck(ctx)
+}
+
+// publisher is ready to publish what is known of the image so far; nil when no
+// region is given.
+func (f *flow) publisher(ctx context.Context, j *step.Job) (*publish.Publisher, error) {
 	if !f.config.Wanted() {
-		return nil
+		return nil, nil //nolint:nilnil // nothing is to be published
+	}
+	config := f.publishing(j)
+	factory, err := awsx.New(ctx, config.AWS())
+	if err != nil {
+		return nil, err
+	}
+	return publish.New(factory, config, j.UI)
+}
+
+// publishing are the options of the publication with what the build knows.
+func (f *flow) publishing(j *step.Job) publish.Config {
+	config := f.config.Config
+	p := f.provenance(j)
+	config.Provenance = p
+	config.DiskName = f.config.outputPath()
+	config.About = catalogue.Entry{Name: f.config.PackerBuildName, Source: catalogue.Source{URL: p["source"], Checksum: p["source-checksum"]}}
+	if g, err := keyGuest.Get(j.State); err == nil {
+		config.About.OS = catalogue.OS{ID: g.ID, Version: g.Version, Name: g.Name}
+		config.About.Architecture = g.Arch
+		config.AMIArchitecture = cmp.Or(config.AMIArchitecture, f.guestArch(j))
+		config.TemplateData = map[string]any{
+			"OSID": g.ID, "OSVersion": g.Version, "OSName": g.Name, "Architecture": g.Arch,
+			"Source": p["source"], "SourceChecksum": p["source-checksum"],
+		}
+	}
+	return config
+}
+
+// publishImage uploads the finished disk and publishes images of it. The disk
+// gets its place while they can still be undone.
+func (f *flow) publishImage(ctx context.Context, j *step.Job) error {
+	p, err := f.publisher(ctx, j)
+	if p == nil || err != nil {
+		return err
 	}
 	work, err := keyWork.Get(j.State)
 	if err != nil {
 		return err
 	}
-	config := f.config.Config
-	if config.AMIArchitecture == "" {
-		config.AMIArchitecture = f.guestArch(j)
+	p.BeforeCommit = func(ctx context.Context, result *publish.Result) error {
+		keyResult.Put(j.State, result)
+		return f.finish(ctx, j)
 	}
-	config.Provenance = f.provenance(j)
-	factory, err := awsx.New(ctx, config.AWS())
-	if err != nil {
-		return err
+	result, err := p.Disk(ctx, work)
+	if err == nil && len(result.Images) > 0 {
+		keyResult.Put(j.State, result)
 	}
-	result, err := publish.Publish(ctx, factory, work, config, j.UI)
-	if err != nil {
-		return err
-	}
-	keyResult.Put(j.State, result)
-	j.Owe("published images", func(ctx context.Context) error {
-		if !step.Failed(j.State) {
-			return nil
-		}
-		return result.Destroy(ctx, factory)
-	})
-	return nil
+	return err
 }
 
 // provenance says where the image comes from, for its tags.

@@ -12,13 +12,14 @@ import (
 
 // The state of a build. Each comment says who makes it.
 const (
-	keyInput   step.Key[string]           = "input_path" // the SDK's download step
-	keyWorkDir step.Key[string]           = "work_dir"   // workspace: temporary directory in output_directory
-	keyWork    step.Key[string]           = "work_disk"  // copyDisk: the raw working copy
-	keyTable   step.Key[parttable.Table]  = "partition_table"
-	keyRoot    step.Key[rootfs.Candidate] = "root_partition"   // findRoot
-	keyGuest   step.Key[guestInfo]        = "guest"            // findRoot: what its os-release and programs say
-	keyAttach  step.Key[*attachment]      = "attachment"       // attach: loop device and mounts
-	keyLoans   step.Key[*loans]           = "loans"            // setUpChroot
-	keyResult  step.Key[*publish.Result]  = "published_images" // publishImage
+	keyInput    step.Key[string]           = "input_path" // the SDK's download step
+	keyWorkDir  step.Key[string]           = "work_dir"   // workspace: temporary directory in output_directory
+	keyWork     step.Key[string]           = "work_disk"  // copyDisk: the raw working copy
+	keyTable    step.Key[parttable.Table]  = "partition_table"
+	keyRoot     step.Key[rootfs.Candidate] = "root_partition"   // findRoot
+	keyGuest    step.Key[guestInfo]        = "guest"            // findRoot: what its os-release and programs say
+	keyAttach   step.Key[*attachment]      = "attachment"       // attach: loop device and mounts
+	keyLoans    step.Key[*loans]           = "loans"            // setUpChroot
+	keyResult   step.Key[*publish.Result]  = "published_images" // publishImage
+	keyFinished step.Key[bool]             = "finished"         // finish: disk and catalogue are in place
 )

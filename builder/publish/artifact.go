@@ -4,12 +4,15 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -30,6 +33,10 @@ type Result struct {
 	PublishID string `json:"publish_id,omitempty"`
 	// Images has an entry for every region.
 	Images map[string]Image `json:"images"`
+	// SourceAMI is what the images were made of, if that was an image.
+	SourceAMI string `json:"source_ami,omitempty"`
+	// Labels say what is in the images and where it comes from.
+	Labels map[string]string `json:"labels,omitempty"`
 	// Seconds is how long each part of the run took.
 	Seconds map[string]float64 `json:"seconds,omitempty"`
 	// Left are older or temporary things that could not be removed although the
@@ -44,6 +51,29 @@ func (r *Result) ID() string {
 		ids = append(ids, region+":"+r.Images[region].ImageID)
 	}
 	return strings.Join(ids, ",")
+}
+
+// Registry is what HCP Packer's registry keeps of the images.
+func (r *Result) Registry() []*registryimage.Image {
+	var images []*registryimage.Image
+	for _, region := range r.regions() {
+		i := r.Images[region]
+		labels := maps.Clone(r.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		labels["name"], labels["snapshots"] = r.Name, strings.Join(i.SnapshotIDs, ",")
+		if i.Encrypted {
+			labels["encrypted"] = "true"
+		}
+		if i.DeprecationTime != "" {
+			labels["deprecation_time"] = i.DeprecationTime
+		}
+		images = append(images, &registryimage.Image{
+			ImageID: i.ImageID, ProviderName: "aws", ProviderRegion: region, SourceImageID: r.SourceAMI, Labels: labels,
+		})
+	}
+	return images
 }
 
 // String lists the images for people.
@@ -80,3 +110,19 @@ func (r *Result) oweAll(owed *ledger.Ledger, in *region, image Image) {
 }
 
 func (r *Result) regions() []string { return slices.Sorted(maps.Keys(r.Images)) }
+
+// labels are the labels of a build for HCP Packer.
+func (c Config) labels() map[string]string {
+	labels := map[string]string{}
+	for k, v := range c.ownTags() {
+		labels[strings.TrimPrefix(k, tagPrefix)] = v
+	}
+	for k, v := range map[string]string{
+		"os": cmp.Or(c.About.OS.Name, strings.TrimSpace(c.About.OS.ID+" "+c.About.OS.Version)), "architecture": cmp.Or(c.About.Architecture, c.AMIArchitecture),
+	} {
+		if v != "" {
+			labels[k] = v
+		}
+	}
+	return labels
+}

@@ -45,5 +45,3 @@ func TestIAMPolicyHoldsTheCallsOfThePorts(t *testing.T) {
 		require.Contains(t, IAMPolicy(), `"`+a+`"`)
 	}
 }
-
-

@@ -17,12 +17,14 @@ import (
 // with the images of result.
 func (c Config) Entry(result *Result) catalogue.Entry {
 	e := c.About
-	e.Built = time.Now().UTC().Truncate(time.Second)
-	e.BuiltBy = "packer-plugin-rightimage " + version.String()
+	if e.Built.IsZero() {
+		e.Built = time.Now().UTC().Truncate(time.Second)
+	}
+	e.BuiltBy = cmp.Or(e.BuiltBy, "packer-plugin-rightimage "+version.String())
 	e.Architecture = cmp.Or(e.Architecture, c.AMIArchitecture)
 	e.Images = map[string]catalogue.Image{}
 	if result != nil {
-		e.Name, e.Family, e.PublishID = result.Name, c.Family, result.PublishID
+		e.Name, e.Family, e.PublishID = cmp.Or(result.Name, e.Name), c.Family, result.PublishID
 		e.Seconds, e.Images = result.Seconds, maps.Clone(result.Images)
 	}
 	return e
