@@ -6,6 +6,7 @@ package upload
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -18,28 +19,33 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
 
-// uploader moves the blocks of one disk into one snapshot.
-type uploader struct {
-	api      Writer
-	disk     *sparse.Disk
+// sender moves the blocks of the disk into one snapshot.
+type sender struct {
+	u        *uploader
 	snapshot string
-	try      *tries
-	workers  int
+	token    string
+	resumed  bool
+	content  *content
+	// sealed: the snapshot takes no more blocks; it is only compared.
+	sealed bool
+	data   sparse.Linear // the blocks of the disk that are not zeros
 
-	total int64        // bytes that are not holes
-	done  atomic.Int64 // of them
-	sums  sparse.Linear
-	pool  sync.Pool
+	total      int64        // blocks to look at
+	seen, sent atomic.Int64 // of them
+	buffers    buffers
 }
 
-// run stores every block that holds data. It reads ahead no further than there
-// are workers, so memory is bounded by their number.
-func (u *uploader) run(ctx context.Context) error {
+// errChanged ends the comparison with a snapshot that takes no more blocks.
+var errChanged = errors.New("it was completed, and the disk has changed since")
+
+// run looks at every block and stores those that the snapshot does not hold. A
+// block is read when there is a place for it at the gate, so that memory is
+// bounded by the number of requests at a time.
+func (s *sender) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(u.workers)
-	for index, err := range u.disk.Blocks() {
+	for w, err := range s.content.work(s.u.disk) {
 		if err == nil {
-			err = context.Cause(ctx)
+			err = s.u.try.gate.enter(ctx)
 		}
 		if err != nil {
 			// A worker's own error is the better one, if there is one.
@@ -48,59 +54,133 @@ func (u *uploader) run(ctx context.Context) error {
 			}
 			return err
 		}
-		group.Go(func() error { return u.block(ctx, index) })
+		group.Go(func() error {
+			defer s.u.try.gate.leave()
+			return s.block(ctx, w)
+		})
 	}
 	return group.Wait()
 }
 
-// block stores one block, unless it is nothing but zeros: what was never
-// written reads as zeros.
-func (u *uploader) block(ctx context.Context, index int64) error {
-	buf := u.buffer()
-	// A try that was given up may still be reading its buffer on the way to the
-	// network, so only buffers that no try failed with are used again.
-	clean := true
-	defer func() {
-		if clean {
-			u.pool.Put(buf)
-		}
-	}()
-	if err := u.disk.Read(index, *buf); err != nil {
-		return err
+// block stores one block unless the snapshot holds it already. Where its sum is
+// known from another region it is not even read for that.
+func (s *sender) block(ctx context.Context, w work) error {
+	sum, known := s.u.o.Sums.get(w.index)
+	if w.hole {
+		sum, known = s.content.zero, true
 	}
-	if sparse.IsZero(*buf) {
-		u.done.Add(sparse.BlockSize)
-		u.try.moved()
+	if known && s.content.holds(w.index, sum) {
+		s.account(w.index, sum, false)
 		return nil
 	}
-	sum := sparse.Checksum(*buf)
-	err := u.try.repeat(ctx, func(ctx context.Context) error {
-		_, err := u.api.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{
-			SnapshotId:        aws.String(u.snapshot),
+	buf := s.buffers.get(s.u.disk.BlockSize())
+	defer func() { s.buffers.put(buf) }()
+	sum, err := s.read(w, *buf)
+	if err != nil {
+		return err
+	}
+	if s.content.holds(w.index, sum) {
+		s.account(w.index, sum, false)
+		return nil
+	}
+	if s.sealed {
+		return errChanged
+	}
+	clean, err := s.store(ctx, w.index, *buf, sum)
+	if !clean {
+		// A try that was given up may still be reading its buffer on the way to
+		// the network, so that one is not used again.
+		buf = nil
+	}
+	if err != nil {
+		return err
+	}
+	s.account(w.index, sum, true)
+	return nil
+}
+
+// read fills buf with a block of the disk and returns its sum.
+func (s *sender) read(w work, buf []byte) (sparse.Sum, error) {
+	if w.hole {
+		clear(buf)
+		return s.content.zero, nil
+	}
+	if err := s.u.disk.Read(w.index, buf); err != nil {
+		return sparse.Sum{}, err
+	}
+	if sparse.IsZero(buf) {
+		s.u.o.Sums.zero(w.index, s.content.zero)
+		return s.content.zero, nil
+	}
+	return s.u.o.Sums.of(w.index, buf), nil
+}
+
+// store puts one block into the snapshot. It also tells whether nothing holds
+// on to buf any more.
+func (s *sender) store(ctx context.Context, index int64, buf []byte, sum sparse.Sum) (clean bool, err error) {
+	if err := s.u.journal.intend(index); err != nil {
+		return true, err
+	}
+	checksum := sum.Base64()
+	clean = true
+	err = s.u.try.block(ctx, func(ctx context.Context) error {
+		_, err := s.u.t.API.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{
+			SnapshotId:        aws.String(s.snapshot),
 			BlockIndex:        aws.Int32(int32(index)), // 64 TiB are 2^27 blocks
-			BlockData:         bytes.NewReader(*buf),
-			DataLength:        aws.Int32(sparse.BlockSize),
-			Checksum:          aws.String(sum.Base64()),
+			BlockData:         bytes.NewReader(buf),
+			DataLength:        aws.Int32(int32(len(buf))),
+			Checksum:          aws.String(checksum),
 			ChecksumAlgorithm: ebstypes.ChecksumAlgorithmChecksumAlgorithmSha256,
 		})
 		clean = clean && err == nil
 		return err
 	})
 	if err != nil && context.Cause(ctx) == nil {
-		return fmt.Errorf("block %d: %w", index, err)
+		return clean, fmt.Errorf("block %d: %w", index, err)
 	}
 	if err != nil {
-		return err // the reason lies not with this block
+		return clean, err // the reason lies not with this block
 	}
-	u.sums.Add(index, sum)
-	u.done.Add(sparse.BlockSize)
-	return nil
+	s.content.stored(index, sum)
+	return clean, s.u.journal.done(index, sum)
 }
 
-func (u *uploader) buffer() *[]byte {
-	if buf, ok := u.pool.Get().(*[]byte); ok {
+// account notes that a block is where it should be.
+func (s *sender) account(index int64, sum sparse.Sum, sent bool) {
+	if sum != s.content.zero {
+		s.data.Add(index, sum)
+	}
+	if sent {
+		s.sent.Add(1)
+	}
+	s.seen.Add(1)
+	s.u.try.moved()
+}
+
+// buffers lends buffers and takes them back. There are as many as were needed
+// at the same time.
+type buffers struct {
+	mu   sync.Mutex
+	free []*[]byte
+}
+
+func (b *buffers) get(size int64) *[]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.free); n > 0 {
+		buf := b.free[n-1]
+		b.free = b.free[:n-1]
 		return buf
 	}
-	buf := make([]byte, sparse.BlockSize)
+	buf := make([]byte, size)
 	return &buf
+}
+
+func (b *buffers) put(buf *[]byte) {
+	if buf == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.free = append(b.free, buf)
 }

@@ -1,130 +1,134 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package upload moves a disk into an EBS snapshot through the EBS direct APIs.
-// It knows no images.
 package upload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ebs"
-	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
-	"github.com/google/uuid"
-
-	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
 
-// Upload makes a snapshot of the disk: start, every block that holds data,
-// complete. The caller waits for the snapshot and, on an error, deletes what
-// Target.Made and Target.Unknown told.
+// Upload makes a snapshot of the disk: starts it or goes on with that of a run
+// that died, stores every block that it does not hold yet, completes it. The
+// caller waits for the snapshot and, on an error, deletes what Target.Made and
+// Target.Unknown told.
 func Upload(ctx context.Context, disk *sparse.Disk, t Target, o Options) (*Snapshot, error) {
 	o = o.withDefaults()
-	ctx, try := newTries(ctx, o.AttemptTimeout, o.StallTimeout, o.NotYet, o.Concurrency)
-	defer try.stop()
-	id, err := startSnapshot(ctx, t, disk, try)
+	ctx, try, stop := newTries(ctx, o)
+	defer stop()
+	u := &uploader{disk: disk, t: t, o: o, try: try}
+	snap, err := u.run(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("start snapshot: %w", err)
+		// The snapshot will be deleted, so nobody can go on with it.
+		return nil, errors.Join(err, u.journal.remove())
 	}
-	u := &uploader{api: t.API, disk: disk, snapshot: id, try: try, workers: o.Concurrency}
-	if u.total, err = disk.DataBytes(); err != nil {
+	return snap, nil
+}
+
+// uploader is one run of Upload.
+type uploader struct {
+	disk    *sparse.Disk
+	t       Target
+	o       Options
+	try     *tries
+	journal *journal
+	parent  *Manifest // nil for a full upload
+	below   string    // the parent's id
+}
+
+// run is the whole story.
+func (u *uploader) run(ctx context.Context) (*Snapshot, error) {
+	old, err := u.open()
+	if err != nil {
 		return nil, err
 	}
-	finished := u.report(o.Report)
-	err = u.run(ctx)
+	if err := u.findParent(ctx); err != nil {
+		return nil, err
+	}
+	s, err := u.resume(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	if s != nil {
+		snap, err := u.fill(ctx, s)
+		if err == nil || !s.resumed || !startOver(ctx, err) {
+			return snap, err
+		}
+		u.discard(ctx, old, err.Error())
+	}
+	if s, err = u.start(ctx, nil); err != nil {
+		return nil, err
+	}
+	return u.fill(ctx, s)
+}
+
+// open opens the journal. What an earlier run made is the caller's to delete
+// from now on.
+func (u *uploader) open() (*past, error) {
+	journal, old, err := openJournal(u.o.Journal)
+	if err != nil {
+		return nil, err
+	}
+	u.journal = journal
+	switch {
+	case old == nil:
+	case old.snapshot == "":
+		u.t.Unknown(old.Token)
+	default:
+		u.t.Made(old.snapshot)
+	}
+	return old, nil
+}
+
+// fill stores what is missing in the snapshot and completes it.
+func (u *uploader) fill(ctx context.Context, s *sender) (*Snapshot, error) {
+	for _, err := range s.content.work(u.disk) {
+		if err != nil {
+			return nil, err
+		}
+		s.total++
+	}
+	finished := s.report()
+	err := s.run(ctx)
 	finished()
 	if err != nil {
-		return nil, fmt.Errorf("upload to %s: %w", id, err)
+		return nil, fmt.Errorf("upload to %s: %w", s.snapshot, err)
 	}
-	if err := completeSnapshot(ctx, t, u, try); err != nil {
-		return nil, fmt.Errorf("complete %s: %w", id, err)
-	}
-	n := int64(u.sums.Len())
-	return &Snapshot{ID: id, Checksum: u.sums.Aggregate().Base64(), SentBlocks: n, SentBytes: n * sparse.BlockSize, TotalBlocks: n}, nil
-}
-
-// startSnapshot starts the snapshot. Repeated calls carry the same token, so
-// that a lost reply does not leave a second snapshot.
-func startSnapshot(ctx context.Context, t Target, disk *sparse.Disk, try *tries) (string, error) {
-	token := uuid.NewString()
-	in := t.Start(token)
-	in.VolumeSize, in.ClientToken = aws.Int64(disk.SizeGiB()), aws.String(token)
-	forgive := t.Unknown(token)
-	var out *ebs.StartSnapshotOutput
-	err := try.repeat(ctx, func(ctx context.Context) (err error) {
-		out, err = t.API.StartSnapshot(ctx, in)
-		return err
-	})
-	if err != nil {
-		if certainlyNothing(err) {
-			forgive()
-		}
-		return "", err
-	}
-	id := aws.ToString(out.SnapshotId)
-	t.Made(id)
-	forgive()
-	if n := aws.ToInt32(out.BlockSize); n != sparse.BlockSize {
-		return "", fmt.Errorf("the service wants blocks of %d bytes, this program has blocks of %d", n, sparse.BlockSize)
-	}
-	try.started()
-	return id, nil
-}
-
-// certainlyNothing reports whether a failed create call is known to have made
-// nothing. After throttling or a conflict it is not: an earlier try of the same
-// call may have got through.
-func certainlyNothing(err error) bool {
-	switch awsx.Class(err) {
-	case awsx.Denied, awsx.Quota, awsx.Fatal:
-		return true
-	default:
-		return false
-	}
-}
-
-// completeSnapshot seals the snapshot. When a repeated call is refused, an
-// earlier one may have got through: then the state says so.
-func completeSnapshot(ctx context.Context, t Target, u *uploader, try *tries) error {
-	in := &ebs.CompleteSnapshotInput{
-		SnapshotId:                aws.String(u.snapshot),
-		ChangedBlocksCount:        aws.Int32(int32(u.sums.Len())), // 64 TiB are 2^27 blocks
-		Checksum:                  aws.String(u.sums.Aggregate().Base64()),
-		ChecksumAlgorithm:         ebstypes.ChecksumAlgorithmChecksumAlgorithmSha256,
-		ChecksumAggregationMethod: ebstypes.ChecksumAggregationMethodChecksumAggregationLinear,
-	}
-	calls := 0
-	err := try.repeat(ctx, func(ctx context.Context) error {
-		calls++
-		_, err := t.API.CompleteSnapshot(ctx, in)
-		return err
-	})
-	class := awsx.Class(err)
-	if calls > 1 && (class == awsx.Conflict || class == awsx.Fatal || class == awsx.NotYet) {
-		if state, stateErr := t.State(ctx, u.snapshot); stateErr == nil && state == Completed {
-			return nil
+	if !s.sealed {
+		if err := u.complete(ctx, s); err != nil {
+			return nil, fmt.Errorf("complete %s: %w", s.snapshot, err)
 		}
 	}
-	return err
+	return u.result(s), nil
 }
 
-// StalledError says that an upload came to a standstill.
-type StalledError struct {
-	For  time.Duration
-	Last error
-}
-
-func (e *StalledError) Error() string {
-	text := fmt.Sprintf("nothing could be stored for %s (upload_timeout)", e.For)
-	if e.Last != nil {
-		text += ", the last reason being: " + e.Last.Error()
+// result says what was made.
+func (u *uploader) result(s *sender) *Snapshot {
+	return &Snapshot{
+		ID: s.snapshot, Token: s.token, Checksum: s.data.Aggregate().Base64(),
+		Resumed: s.resumed, Incremental: u.parent != nil,
+		SentBlocks: s.sent.Load(), SentBytes: s.sent.Load() * u.disk.BlockSize(), TotalBlocks: int64(s.data.Len()),
+		Manifest: &Manifest{
+			BlockSize: u.disk.BlockSize(), VolumeGiB: u.disk.SizeGiB(), Sums: &s.data,
+			Snapshots: map[string]string{u.t.Region: s.snapshot},
+		},
+		forget: u.journal.remove,
 	}
-	return text
 }
 
-// Unwrap returns the reason of the last failed try.
-func (e *StalledError) Unwrap() error { return e.Last }
+// header is what the journal says about this run.
+func (u *uploader) header(token string) header {
+	in := u.t.Start(token)
+	h := header{
+		Token: token, Started: time.Now(), VolumeGiB: u.disk.SizeGiB(), BlockSize: u.disk.BlockSize(),
+		Parent: u.below, Encrypted: in.Encrypted,
+	}
+	if in.KmsKeyArn != nil {
+		h.KmsKey = *in.KmsKeyArn
+	}
+	return h
+}

@@ -7,55 +7,84 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
 
-// How the number of calls at a time begins, and how often it may be halved:
-// calls that were under way together are throttled together, and count once.
-const (
-	firstWidth = 8
-	narrowRest = time.Second
-)
-
-// gate bounds the calls at a time. Like TCP it widens quickly until the service
-// objects for the first time, and slowly from then on; an objection halves it.
+// gate bounds the requests at a time, and with them the blocks in memory. Who
+// is inside has a request under way or prepares one; who sleeps before another
+// try is away and leaves the place to somebody else, but comes back before
+// anything new begins. How many may be inside is up to width.
 type gate struct {
-	most float64
+	most int
 
-	mu       sync.Mutex
-	room     sync.Cond
-	width    float64
-	inside   int
-	warned   bool
-	narrowed time.Time
+	mu     sync.Mutex
+	room   sync.Cond
+	width  width
+	inside int
+	away   int
+	back   int // of those away, how many want to come back
+	peak   int // most inside since width was last asked
 }
 
-func newGate(most int) *gate {
-	g := &gate{most: float64(most), width: float64(min(firstWidth, most))}
+func newGate(most int, attempt time.Duration) *gate {
+	g := &gate{most: most, width: newWidth(most, attempt)}
 	g.room.L = &g.mu
 	return g
 }
 
-// enter waits for room. Who ends ctx must call wake.
+// enter waits for a place for a new block. Who ends ctx must call wake.
 func (g *gate) enter(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if g.inside < int(g.width) {
-			g.inside++
-			return nil
+	return g.take(ctx, func() bool {
+		return g.inside < g.width.now() && g.inside+g.away < g.most && g.back == 0
+	})
+}
+
+// take waits until free says yes, and takes a place.
+func (g *gate) take(ctx context.Context, free func() bool) error {
+	for !free() || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		g.room.Wait()
 	}
+	g.inside++
+	g.peak = max(g.peak, g.inside)
+	return nil
 }
 
+// leave gives a place up for good.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inside--
 	g.room.Broadcast()
+}
+
+// sleep leaves the gate for a while. The caller has a place again afterwards,
+// with an error as well.
+func (g *gate) sleep(ctx context.Context, d time.Duration) error {
+	g.mu.Lock()
+	g.inside--
+	g.away++
+	g.room.Broadcast()
+	g.mu.Unlock()
+	err := wait.Real{}.Sleep(ctx, d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.back++
+	if err == nil {
+		err = g.take(ctx, func() bool { return g.inside < g.width.now() })
+	}
+	if err != nil {
+		g.inside++ // for leave
+	}
+	g.back--
+	g.away--
+	g.room.Broadcast()
+	return err
 }
 
 // wake makes everyone at the gate look at the context again.
@@ -65,24 +94,19 @@ func (g *gate) wake() {
 	g.room.Broadcast()
 }
 
-// widen follows a quick success.
-func (g *gate) widen() {
+// stored tells of a block that was stored in so much time.
+func (g *gate) stored(now time.Time, took time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	step := 1.0
-	if g.warned {
-		step = 1 / g.width
+	if g.width.stored(now, took, g.peak) {
+		g.peak = g.inside
+		g.room.Broadcast()
 	}
-	g.width = min(g.width+step, g.most)
 }
 
-// narrow follows an objection.
-func (g *gate) narrow() {
+// objected tells that there were too many requests at a time.
+func (g *gate) objected(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.warned = true
-	if now := time.Now(); now.Sub(g.narrowed) >= narrowRest {
-		g.narrowed = now
-		g.width = max(g.width/2, 1)
-	}
+	g.width.objected(now)
 }

@@ -5,65 +5,79 @@ package upload
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
 
-// Back-off between two tries of one call.
-const (
-	firstBackoff = 200 * time.Millisecond
-	longBackoff  = 5 * time.Second
-)
-
 // tries repeats the calls of one upload: as long as it is worth it, as long as
-// anything moves, and no more of them at a time than the service takes.
+// anything moves, and no faster than the service takes them. Nothing below it
+// repeats anything.
 type tries struct {
-	attempt time.Duration // for one call
-	stall   time.Duration // without any success
-	notYet  time.Duration // after start, "not found" means "not yet"
-	gate    *gate
-	alarm   *time.Timer
-	stop    func()
+	o     Options
+	gate  *gate
+	pace  *pace
+	alarm *time.Timer
+	calls atomic.Int64 // tries of block requests
 
 	mu    sync.Mutex
-	start time.Time
+	young time.Time // until then "not found" means "not yet"
 	last  error
 }
 
-// newTries starts the clock of the stall alarm. The context it returns ends
-// with a *StalledError when nothing moves for that long.
-func newTries(ctx context.Context, attempt, stall, notYet time.Duration, most int) (context.Context, *tries) {
+// newTries starts the clocks. The context it returns ends with a *StalledError
+// when nothing moves for too long, with an *OverdueError when all of it takes
+// too long.
+func newTries(ctx context.Context, o Options) (_ context.Context, t *tries, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	t := &tries{attempt: attempt, stall: stall, notYet: notYet, gate: newGate(most)}
-	t.alarm = time.AfterFunc(stall, func() { cancel(&StalledError{For: stall, Last: t.lastError()}) })
+	t = &tries{o: o, gate: newGate(o.Concurrency, o.AttemptTimeout), pace: newPace(o.RequestsPerSecond)}
+	t.alarm = time.AfterFunc(o.StallTimeout, func() { cancel(&StalledError{For: o.StallTimeout, Last: t.lastError()}) })
+	whole := time.AfterFunc(o.TotalTimeout, func() { cancel(&OverdueError{For: o.TotalTimeout, Last: t.lastError()}) })
 	wake := context.AfterFunc(ctx, t.gate.wake)
-	t.stop = func() {
+	return ctx, t, func() {
 		t.alarm.Stop()
+		whole.Stop()
 		wake()
 		cancel(nil)
 	}
-	return ctx, t
 }
 
-// started begins the time in which the snapshot may be unknown.
-func (t *tries) started() {
+// started tells when the snapshot was started: for a while from then on it may
+// be unknown.
+func (t *tries) started(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.start = time.Now()
+	t.young = at.Add(t.o.NotYet)
 }
 
 // moved puts the stall alarm off.
-func (t *tries) moved() { t.alarm.Reset(t.stall) }
+func (t *tries) moved() { t.alarm.Reset(t.o.StallTimeout) }
 
-// repeat makes a call until it succeeds or is not worth another try. The rules
-// are those of awsx.Class.
-func (t *tries) repeat(ctx context.Context, call func(context.Context) error) error {
-	for backoff := firstBackoff; ; backoff = min(2*backoff, longBackoff) {
-		err := t.once(ctx, call)
+// control makes a call about a snapshot as a whole.
+func (t *tries) control(ctx context.Context, call func(context.Context) error) error {
+	return t.repeat(ctx, func(ctx context.Context) error {
+		one, cancel := context.WithTimeout(ctx, t.o.AttemptTimeout)
+		defer cancel()
+		return call(one)
+	}, wait.Real{}.Sleep)
+}
+
+// block makes a call about one block. The caller has a place at the gate.
+func (t *tries) block(ctx context.Context, call func(context.Context) error) error {
+	return t.repeat(ctx, func(ctx context.Context) error { return t.paced(ctx, call) }, t.gate.sleep)
+}
+
+// repeat makes a call until it succeeds or the rules say that it is not worth
+// another try.
+func (t *tries) repeat(ctx context.Context, once func(context.Context) error, sleep func(context.Context, time.Duration) error) error {
+	pause := time.Duration(0)
+	for {
+		err := once(ctx)
 		if err == nil {
 			t.moved()
 			return nil
@@ -71,52 +85,47 @@ func (t *tries) repeat(ctx context.Context, call func(context.Context) error) er
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
-		if !t.worthwhile(err) {
+		r := ruleFor(err)
+		if !r.again && !(r.soon && t.isYoung()) {
 			return err
 		}
 		t.note(err)
-		pause := max(backoff/2+rand.N(backoff/2), awsx.RetryAfter(err)) //nolint:gosec // spreads retries, hides nothing
-		if err := (wait.Real{}).Sleep(ctx, pause); err != nil {
+		pause = min(max(2*pause, r.first), r.longest)
+		spread := pause/2 + rand.N(pause/2) //nolint:gosec // spreads retries, hides nothing
+		if err := sleep(ctx, max(spread, awsx.RetryAfter(err))); err != nil {
 			return err
 		}
 	}
 }
 
-// once makes one call within its deadline, when the gate lets it through, and
-// tells the gate how it went.
-func (t *tries) once(ctx context.Context, call func(context.Context) error) error {
-	if err := t.gate.enter(ctx); err != nil {
+// paced makes one try when its turn comes, within its deadline, and tells rate
+// and gate how it went.
+func (t *tries) paced(ctx context.Context, call func(context.Context) error) error {
+	if err := t.pace.wait(ctx); err != nil {
 		return err
 	}
-	defer t.gate.leave()
-	one, cancel := context.WithTimeout(ctx, t.attempt)
+	one, cancel := context.WithTimeout(ctx, t.o.AttemptTimeout)
 	defer cancel()
 	begin := time.Now()
+	t.calls.Add(1)
 	err := call(one)
+	now := time.Now()
 	switch {
 	case err == nil:
-		// Far from the deadline there is room for more at a time; near it the
-		// line is full, and more would only make all of them late.
-		if time.Since(begin) < t.attempt/4 {
-			t.gate.widen()
-		}
-	case awsx.Class(err) == awsx.Throttled, one.Err() != nil && ctx.Err() == nil:
-		t.gate.narrow()
+		t.pace.stored(now)
+		t.gate.stored(now, now.Sub(begin))
+	case late(one, ctx), tooMany(err):
+		t.gate.objected(now)
+	case ruleFor(err).crowded:
+		t.pace.throttled(now)
 	}
 	return err
 }
 
-func (t *tries) worthwhile(err error) bool {
-	switch awsx.Class(err) {
-	case awsx.Throttled, awsx.Network:
-		return true
-	case awsx.NotYet:
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		return !t.start.IsZero() && time.Since(t.start) < t.notYet
-	default:
-		return false
-	}
+func (t *tries) isYoung() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Now().Before(t.young)
 }
 
 func (t *tries) note(err error) {
@@ -129,4 +138,38 @@ func (t *tries) lastError() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.last
+}
+
+// StalledError says that an upload came to a standstill.
+type StalledError struct {
+	For  time.Duration
+	Last error
+}
+
+func (e *StalledError) Error() string {
+	return fmt.Sprintf("nothing could be stored for %s (upload_timeout)", e.For) + reason(e.Last)
+}
+
+// Unwrap returns the reason of the last failed try.
+func (e *StalledError) Unwrap() error { return e.Last }
+
+// OverdueError says that an upload was not finished in the time that it had in
+// all.
+type OverdueError struct {
+	For  time.Duration
+	Last error
+}
+
+func (e *OverdueError) Error() string {
+	return fmt.Sprintf("the upload was not finished after %s in all", e.For) + reason(e.Last)
+}
+
+// Unwrap returns the reason of the last failed try.
+func (e *OverdueError) Unwrap() error { return e.Last }
+
+func reason(last error) string {
+	if last == nil {
+		return ""
+	}
+	return ", the last failed try being: " + last.Error()
 }

@@ -1,0 +1,350 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package upload
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	ebstypes "github.com/aws/aws-sdk-go-v2/service/ebs/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
+)
+
+// trouble is what a service does to block requests.
+type trouble struct {
+	throttle, broken, reset, lost float64 // shares of requests
+
+	perSecond float64       // cap, with a burst of a tenth of a second
+	latency   time.Duration // of each request
+	bandwidth float64       // bytes per second of all requests together
+	hangAfter int           // after so many requests, for hangFor
+	hangFor   time.Duration
+}
+
+// service keeps snapshots and gives trouble. It serves in memory as a Writer,
+// and over HTTP through handler.
+type service struct {
+	blockSize int64
+	trouble   trouble
+	fail      func(action string, nth int, index int64) error // may fail any call
+
+	mu       sync.Mutex
+	rng      *rand.Rand
+	calls    map[string]int
+	snaps    map[string]*snap
+	tokens   map[string]string
+	puts     map[int64]int // requests that stored the block
+	inside   int
+	most     int // requests at a time
+	tokensAt time.Time
+	left     float64
+	lineFree time.Time // when the line is free again
+	hangEnd  time.Time
+}
+
+type snap struct {
+	token, parent string
+	blocks        map[int64]sparse.Sum
+	data          map[int64][]byte
+	sealed        bool
+}
+
+func newService(blockSize int64, t trouble) *service {
+	return &service{
+		blockSize: blockSize, trouble: t, rng: rand.New(rand.NewPCG(1, 2)), calls: map[string]int{},
+		snaps: map[string]*snap{}, tokens: map[string]string{}, puts: map[int64]int{},
+	}
+}
+
+// verdict is how a request ends.
+type verdict int
+
+const (
+	fine verdict = iota
+	throttled
+	broken
+	reset // nothing is stored, the connection ends
+	lost  // it is stored, the connection ends
+)
+
+// count counts a call and asks fail.
+func (s *service) count(action string, index int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[action]++
+	if s.fail == nil {
+		return nil
+	}
+	return s.fail(action, s.calls[action], index)
+}
+
+// put takes a block, in its own time.
+func (s *service) put(ctx context.Context, id string, index int64, data []byte) (verdict, error) {
+	if err := s.count("PutSnapshotBlock", index); err != nil {
+		return fine, err
+	}
+	v, pause := s.judge(len(data))
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		s.leave()
+		return fine, ctx.Err()
+	}
+	defer s.leave()
+	if v != fine && v != lost {
+		return v, nil
+	}
+	sum := sparse.Checksum(data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.snaps[id]
+	if snap == nil {
+		return fine, &ebstypes.ResourceNotFoundException{Message: aws.String("no such snapshot")}
+	}
+	if snap.sealed {
+		return fine, &ebstypes.ValidationException{Reason: ebstypes.ValidationExceptionReasonInvalidSnapshotId, Message: aws.String("not pending")}
+	}
+	snap.blocks[index] = sum
+	if snap.data != nil {
+		snap.data[index] = append([]byte(nil), data...)
+	}
+	s.puts[index]++
+	return v, nil
+}
+
+func (s *service) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inside--
+}
+
+// judge decides how a request ends, and when.
+func (s *service) judge(size int) (verdict, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.inside++
+	s.most = max(s.most, s.inside)
+	pause := s.trouble.latency
+	if bw := s.trouble.bandwidth; bw > 0 {
+		if s.lineFree.Before(now) {
+			s.lineFree = now
+		}
+		s.lineFree = s.lineFree.Add(time.Duration(float64(size) / bw * float64(time.Second)))
+		pause += s.lineFree.Sub(now)
+	}
+	if n := s.trouble.hangAfter; n > 0 && s.calls["PutSnapshotBlock"] >= n {
+		if s.hangEnd.IsZero() {
+			s.hangEnd = now.Add(s.trouble.hangFor)
+		}
+		pause += max(s.hangEnd.Sub(now), 0)
+	}
+	if rate := s.trouble.perSecond; rate > 0 {
+		if s.tokensAt.IsZero() {
+			s.left = rate / 10
+		} else {
+			s.left = min(s.left+now.Sub(s.tokensAt).Seconds()*rate, rate/10)
+		}
+		s.tokensAt = now
+		if s.left < 1 {
+			return throttled, s.trouble.latency
+		}
+		s.left--
+	}
+	for v, share := range map[verdict]float64{throttled: s.trouble.throttle, broken: s.trouble.broken, reset: s.trouble.reset, lost: s.trouble.lost} {
+		if share > 0 && s.rng.Float64() < share {
+			return v, pause
+		}
+	}
+	return fine, pause
+}
+
+func (s *service) start(in *ebs.StartSnapshotInput) (*ebs.StartSnapshotOutput, error) {
+	if err := s.count("StartSnapshot", -1); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := &ebs.StartSnapshotOutput{BlockSize: aws.Int32(int32(s.blockSize)), VolumeSize: in.VolumeSize}
+	id, again := s.tokens[*in.ClientToken]
+	if !again {
+		id = fmt.Sprintf("snap-%d", len(s.tokens)+1)
+		parent := aws.ToString(in.ParentSnapshotId)
+		if parent != "" && s.snaps[parent] == nil {
+			return nil, &ebstypes.ResourceNotFoundException{Message: aws.String("no such parent")}
+		}
+		if parent != "" && in.Encrypted != nil {
+			return nil, &ebstypes.ValidationException{Message: aws.String("parent and encryption")}
+		}
+		s.tokens[*in.ClientToken] = id
+		s.snaps[id] = &snap{token: *in.ClientToken, parent: parent, blocks: map[int64]sparse.Sum{}}
+	}
+	out.SnapshotId = aws.String(id)
+	return out, nil
+}
+
+func (s *service) complete(id string, count int32, checksum string) error {
+	if err := s.count("CompleteSnapshot", -1); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.snaps[id]
+	if snap == nil {
+		return &ebstypes.ResourceNotFoundException{Message: aws.String("no such snapshot")}
+	}
+	if snap.sealed {
+		return &ebstypes.ConflictException{Message: aws.String("completed already")}
+	}
+	var all sparse.Linear
+	for index, sum := range snap.blocks {
+		all.Add(index, sum)
+	}
+	if all.Len() != int(count) || all.Aggregate().Base64() != checksum {
+		return &ebstypes.ValidationException{Message: aws.String(fmt.Sprintf("%d blocks with another sum, not %d", all.Len(), count))}
+	}
+	snap.sealed = true
+	return nil
+}
+
+// content is what a snapshot holds, parents included; zeros are left out.
+func (s *service) content(id string) map[int64]sparse.Sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[int64]sparse.Sum{}
+	var chain []*snap
+	for ; id != ""; id = s.snaps[id].parent {
+		chain = append(chain, s.snaps[id])
+	}
+	zero := sparse.Checksum(make([]byte, s.blockSize))
+	for i := len(chain) - 1; i >= 0; i-- {
+		for index, sum := range chain[i].blocks {
+			all[index] = sum
+			if sum == zero {
+				delete(all, index)
+			}
+		}
+	}
+	return all
+}
+
+func (s *service) state(_ context.Context, id string) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch snap := s.snaps[id]; {
+	case snap == nil:
+		return Absent, nil
+	case snap.sealed:
+		return Completed, nil
+	default:
+		return Pending, nil
+	}
+}
+
+func (s *service) number(action string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[action]
+}
+
+// memory is the service without a network.
+type memory struct{ *service }
+
+func (m memory) StartSnapshot(_ context.Context, in *ebs.StartSnapshotInput, _ ...func(*ebs.Options)) (*ebs.StartSnapshotOutput, error) {
+	return m.start(in)
+}
+
+func (m memory) PutSnapshotBlock(ctx context.Context, in *ebs.PutSnapshotBlockInput, _ ...func(*ebs.Options)) (*ebs.PutSnapshotBlockOutput, error) {
+	data, err := io.ReadAll(in.BlockData)
+	if err != nil {
+		return nil, err
+	}
+	v, err := m.put(ctx, *in.SnapshotId, int64(*in.BlockIndex), data)
+	switch {
+	case err != nil:
+		return nil, err
+	case v == throttled:
+		return nil, &ebstypes.RequestThrottledException{}
+	case v == broken:
+		return nil, &ebstypes.InternalServerException{}
+	case v != fine:
+		return nil, io.ErrUnexpectedEOF
+	}
+	return &ebs.PutSnapshotBlockOutput{}, nil
+}
+
+func (m memory) CompleteSnapshot(_ context.Context, in *ebs.CompleteSnapshotInput, _ ...func(*ebs.Options)) (*ebs.CompleteSnapshotOutput, error) {
+	return &ebs.CompleteSnapshotOutput{}, m.complete(*in.SnapshotId, *in.ChangedBlocksCount, *in.Checksum)
+}
+
+// owner plays the caller: it keeps what it is told.
+type owner struct {
+	mu      sync.Mutex
+	made    []string
+	unknown []string
+	stale   []Stale
+	lines   []string
+}
+
+// target is a region served by api.
+func (o *owner) target(s *service, api Writer) Target {
+	return Target{
+		Region: "here-1",
+		API:    api,
+		Start: func(token string) *ebs.StartSnapshotInput {
+			return &ebs.StartSnapshotInput{Tags: []ebstypes.Tag{{Key: aws.String("token"), Value: aws.String(token)}}}
+		},
+		Made: func(id string) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.made = append(o.made, id)
+		},
+		Unknown: func(token string) func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.unknown = append(o.unknown, token)
+			return func() {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.unknown = o.unknown[:len(o.unknown)-1]
+			}
+		},
+		State: s.state,
+		Discard: func(_ context.Context, old Stale) error {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.stale = append(o.stale, old)
+			return nil
+		},
+	}
+}
+
+func (o *owner) say(line string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = append(o.lines, line)
+}
+
+// inMemory uploads to a service without a network.
+func inMemory(ctx context.Context, s *service, d *sparse.Disk, o Options) (*Snapshot, *owner, error) {
+	var own owner
+	o.Say = own.say
+	snap, err := Upload(ctx, d, own.target(s, memory{s}), o)
+	return snap, &own, err
+}
+
+// same compares a snapshot with the disk.
+func (s *service) same(t testing.TB, d *sparse.Disk, id string) {
+	t.Helper()
+	require.Equal(t, sumsOf(t, d), s.content(id))
+}
