@@ -1,9 +1,9 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command packer-plugin-rightimage is the Packer plugin: the source
-// "rightimage-disk", the source "rightimage-ebs" and the provisioner
-// "rightimage".
+// Command packer-plugin-rightimage is the Packer plugin: the sources
+// "rightimage-disk" and "rightimage-ebs", the provisioner "rightimage", the
+// post-processor "rightimage-publish" and the data source "rightimage-ami".
 package main
 
 import (
@@ -17,6 +17,8 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/disk"
 	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
+	"github.com/rightimage/packer-plugin-rightimage/datasource"
+	"github.com/rightimage/packer-plugin-rightimage/postprocessor"
 	"github.com/rightimage/packer-plugin-rightimage/provisioner"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
@@ -26,15 +28,18 @@ func main() {
 	// nor a log line into nowhere may end this process: it still has to undo.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 
-	fromDisk, fromAMI := new(disk.Builder), new(ebs.Builder)
+	fromDisk, fromAMI, publisher := new(disk.Builder), new(ebs.Builder), new(postprocessor.PostProcessor)
 	set := plugin.NewSet()
 	set.SetVersion(pluginversion.NewPluginVersion(version.Version, version.Prerelease, ""))
 	set.RegisterBuilder("disk", fromDisk)
 	set.RegisterBuilder("ebs", fromAMI)
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, new(provisioner.Provisioner))
+	set.RegisterPostProcessor("publish", publisher)
+	set.RegisterDatasource("ami", new(datasource.Datasource))
 	err := set.Run()
 	fromDisk.Close()
 	fromAMI.Close()
+	publisher.Close()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

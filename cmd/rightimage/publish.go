@@ -86,6 +86,7 @@ func (f publishFlags) config(given *options) (publish.Config, error) {
 		InterpolateFilter:  &interpolate.RenderFilter{Exclude: publish.Late()},
 	}, given.values)
 	c.TemplateContext = ctx
+	c.TemplateData = map[string]any{} // of a disk nothing else is known
 	return c, errors.Join(append([]error{err}, c.PrepareDisk()...)...)
 }
 
