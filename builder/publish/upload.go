@@ -5,6 +5,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -87,18 +88,24 @@ func (p *Publisher) target(r *region, key string, owed *ledger.Ledger) upload.Ta
 			}
 			return in
 		},
-		Made: func(id string) { r.oweSnapshot(owed, id) },
+		Made: func(id string) func() {
+			debt := r.oweSnapshot(owed, id)
+			return func() { owed.Forgive(debt) }
+		},
 		Unknown: func(token string) func() {
 			debt := r.oweUnknownSnapshot(owed, token)
 			return func() { owed.Forgive(debt) }
 		},
 		State: r.uploadState,
 		Discard: func(ctx context.Context, old upload.Stale) error {
-			if old.SnapshotID == "" {
-				r.oweUnknownSnapshot(owed, old.Token)
-				return nil
+			if old.SnapshotID != "" {
+				return r.deleteSnapshot(ctx, old.SnapshotID, time.Time{})
 			}
-			return r.deleteSnapshot(ctx, old.SnapshotID, time.Time{})
+			ids, err := r.snapshotsTagged(ctx, old.Token)
+			for _, id := range ids {
+				err = errors.Join(err, r.deleteSnapshot(ctx, id, time.Time{}))
+			}
+			return err
 		},
 	}
 }

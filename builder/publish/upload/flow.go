@@ -38,6 +38,7 @@ type uploader struct {
 	journal *journal
 	parent  *Manifest // nil for a full upload
 	below   string    // the parent's id
+	forgive func()    // what an earlier run made
 }
 
 // run is the whole story.
@@ -77,9 +78,9 @@ func (u *uploader) open() (*past, error) {
 	switch {
 	case old == nil:
 	case old.snapshot == "":
-		u.t.Unknown(old.Token)
+		u.forgive = u.t.Unknown(old.Token)
 	default:
-		u.t.Made(old.snapshot)
+		u.forgive = u.t.Made(old.snapshot)
 	}
 	return old, nil
 }

@@ -58,16 +58,16 @@ type Target struct {
 	// found), encryption and Timeout. VolumeSize, ClientToken and
 	// ParentSnapshotId are set by Upload.
 	Start func(token string) *ebs.StartSnapshotInput
-	// Made is called as soon as a snapshot is known, also one of an earlier run.
-	Made func(snapshotID string)
+	// Made is called as soon as a snapshot is known, also one of an earlier run;
+	// forgive is called when Discard has deleted it.
+	Made func(snapshotID string) (forgive func())
 	// Unknown covers the time in which a snapshot may exist whose id is not
 	// known; forgive ends it.
 	Unknown func(token string) (forgive func())
 	// State looks at a snapshot: a parent, one of an earlier run, or after a
 	// lost reply. It is called once each time and repeats what it must itself.
 	State func(ctx context.Context, snapshotID string) (State, error)
-	// Discard deletes a snapshot of an earlier run, which is then no longer
-	// owed: Made, or without an id Unknown, was called for it. An error is told
-	// to Say and stops nothing.
+	// Discard deletes a snapshot of an earlier run. An error is told to Say and
+	// stops nothing.
 	Discard func(ctx context.Context, old Stale) error
 }

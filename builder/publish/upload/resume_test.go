@@ -142,6 +142,7 @@ func TestResumeAfterCompletion(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, first.ID, snap.ID)
 	require.Equal(t, first.ID, own.stale[0].SnapshotID)
+	require.Equal(t, []string{first.ID}, own.forgiven)
 	require.Contains(t, own.stale[0].Why, "the disk has changed")
 	s.same(t, img.open(), snap.ID)
 }

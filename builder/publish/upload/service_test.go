@@ -289,11 +289,12 @@ func (m memory) CompleteSnapshot(_ context.Context, in *ebs.CompleteSnapshotInpu
 
 // owner plays the caller: it keeps what it is told.
 type owner struct {
-	mu      sync.Mutex
-	made    []string
-	unknown []string
-	stale   []Stale
-	lines   []string
+	mu       sync.Mutex
+	made     []string
+	forgiven []string
+	unknown  []string
+	stale    []Stale
+	lines    []string
 }
 
 // target is a region served by api.
@@ -304,10 +305,15 @@ func (o *owner) target(s *service, api Writer) Target {
 		Start: func(token string) *ebs.StartSnapshotInput {
 			return &ebs.StartSnapshotInput{Tags: []ebstypes.Tag{{Key: aws.String("token"), Value: aws.String(token)}}}
 		},
-		Made: func(id string) {
+		Made: func(id string) func() {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.made = append(o.made, id)
+			return func() {
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				o.forgiven = append(o.forgiven, id)
+			}
 		},
 		Unknown: func(token string) func() {
 			o.mu.Lock()

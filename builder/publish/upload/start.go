@@ -27,16 +27,16 @@ func (u *uploader) start(ctx context.Context, old *past) (*sender, error) {
 	if old != nil {
 		h = old.header
 	}
-	id, err := u.startSnapshot(ctx, h)
+	id, made, err := u.startSnapshot(ctx, h)
 	if err != nil && old != nil && u.refused(ctx, err) {
 		u.discard(ctx, old, err.Error())
 		h = u.header(uuid.NewString())
-		id, err = u.startSnapshot(ctx, h)
+		id, made, err = u.startSnapshot(ctx, h)
 	}
 	if err != nil && u.parent != nil && u.refused(ctx, err) {
 		u.dropParent("the service refuses it: " + err.Error())
 		h = u.header(uuid.NewString())
-		id, err = u.startSnapshot(ctx, h)
+		id, made, err = u.startSnapshot(ctx, h)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start snapshot: %w", err)
@@ -44,6 +44,8 @@ func (u *uploader) start(ctx context.Context, old *past) (*sender, error) {
 	s := u.sender(id, h)
 	if old != nil && h.Token == old.Token {
 		s.resumed, old.snapshot = true, id
+		u.forgive()
+		u.forgive = made
 	}
 	return s, nil
 }
@@ -55,9 +57,9 @@ func (u *uploader) refused(ctx context.Context, err error) bool {
 
 // startSnapshot starts a snapshot. Repeated calls carry the same token, so that
 // a lost reply does not leave a second snapshot.
-func (u *uploader) startSnapshot(ctx context.Context, h header) (string, error) {
+func (u *uploader) startSnapshot(ctx context.Context, h header) (id string, made func(), err error) {
 	if err := u.journal.begin(h); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	in := u.t.Start(h.Token)
 	in.VolumeSize, in.ClientToken = aws.Int64(h.VolumeGiB), aws.String(h.Token)
@@ -68,7 +70,7 @@ func (u *uploader) startSnapshot(ctx context.Context, h header) (string, error) 
 	}
 	forgive := u.t.Unknown(h.Token)
 	var out *ebs.StartSnapshotOutput
-	err := u.try.control(ctx, func(ctx context.Context) (err error) {
+	err = u.try.control(ctx, func(ctx context.Context) (err error) {
 		out, err = u.t.API.StartSnapshot(ctx, in)
 		return err
 	})
@@ -76,15 +78,15 @@ func (u *uploader) startSnapshot(ctx context.Context, h header) (string, error) 
 		if ruleFor(err).nothing {
 			forgive()
 		}
-		return "", err
+		return "", nil, err
 	}
-	id := aws.ToString(out.SnapshotId)
-	u.t.Made(id)
+	id = aws.ToString(out.SnapshotId)
+	made = u.t.Made(id)
 	forgive()
 	if n := int64(aws.ToInt32(out.BlockSize)); n != u.disk.BlockSize() {
-		return "", fmt.Errorf("the service wants blocks of %d bytes, this program has blocks of %d", n, u.disk.BlockSize())
+		return "", nil, fmt.Errorf("the service wants blocks of %d bytes, this program has blocks of %d", n, u.disk.BlockSize())
 	}
-	return id, u.journal.name(id)
+	return id, made, u.journal.name(id)
 }
 
 // sender makes what fills a snapshot.
@@ -137,12 +139,11 @@ func (u *uploader) resume(ctx context.Context, old *past) (*sender, error) {
 // discard gives up the snapshot of an earlier run.
 func (u *uploader) discard(ctx context.Context, old *past, why string) {
 	u.o.Say("starting over instead of going on with the upload of " + old.Started.Format(time.DateTime) + ": " + why)
-	if u.t.Discard == nil {
+	if err := u.t.Discard(ctx, Stale{SnapshotID: old.snapshot, Token: old.Token, Why: why}); err != nil {
+		u.o.Say(fmt.Sprintf("the snapshot of an earlier run cannot be deleted (%s, token %s): %v", orNone(old.snapshot), old.Token, err))
 		return
 	}
-	if err := u.t.Discard(ctx, Stale{SnapshotID: old.snapshot, Token: old.Token, Why: why}); err != nil {
-		u.o.Say(fmt.Sprintf("snapshot %s of an earlier run cannot be deleted: %v", old.snapshot, err))
-	}
+	u.forgive()
 }
 
 // startOver reports whether the snapshot of an earlier run turned out to be of
