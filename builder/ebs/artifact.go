@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	registryimage "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -60,8 +61,13 @@ func (a *Artifact) String() string {
 	return a.Published.String()
 }
 
-// State implements packersdk.Artifact.
-func (a *Artifact) State(name string) any { return a.StateData[name] }
+// State implements packersdk.Artifact. HCP Packer asks it for the images.
+func (a *Artifact) State(name string) any {
+	if name == registryimage.ArtifactStateURI && a.Published != nil {
+		return a.Published.Registry()
+	}
+	return a.StateData[name]
+}
 
 // Destroy implements packersdk.Artifact: it removes the images with their
 // snapshots, and goes on past errors.

@@ -70,8 +70,10 @@ func (f *flow) run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (p
 	state.Put("hook", hook)
 	commonsteps.NewRunner(f.steps(), f.config.PackerConfig, ui).Run(ctx, state)
 	if err := step.Outcome(ctx, state); err != nil {
-		if f.leftover != nil {
-			err = fmt.Errorf("%w\n%w", err, f.leftover)
+		for _, more := range []error{f.discard(state), f.leftover} {
+			if more != nil {
+				err = fmt.Errorf("%w\n%w", err, more)
+			}
 		}
 		return nil, err
 	}
@@ -84,7 +86,7 @@ func newFlow(ctx context.Context, c *Config, factory *awsx.Factory, ui packersdk
 	f := &flow{
 		config: c, comm: c.Comm, life: ctx, factory: factory,
 		ec2: factory.EC2(region), iam: factory.IAM(region), parameters: factory.SSM(region), sessions: factory.SSM(region),
-		keys: factory.InstanceConnect(region), echo: &http.Client{},
+		keys: factory.InstanceConnect(region), echo: &http.Client{}, pause: tunnelPause,
 		site: &site{
 			region: region, build: uuid.NewString(), created: time.Now(), owed: &ledger.Ledger{}, fresh: freshTime,
 			waiter: wait.Waiter{Delay: time.Duration(c.Polling.DelaySeconds) * time.Second, Attempts: c.Polling.MaxAttempts},

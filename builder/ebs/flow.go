@@ -6,12 +6,12 @@ package ebs
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/communicator"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
-	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
@@ -34,7 +34,7 @@ type flow struct {
 	sessions   sessions
 	keys       keyPusher
 	echo       *http.Client
-	plugins    run.Runner
+	pause      time.Duration // between two sessions of a tunnel
 
 	// leftover lists what could not be removed.
 	leftover error

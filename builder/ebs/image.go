@@ -6,10 +6,12 @@ package ebs
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -58,8 +60,7 @@ func (s *site) setENA(ctx context.Context, api instances, i types.Instance, want
 	return s.fail("set ena_support of "+aws.ToString(i.InstanceId), err)
 }
 
-// makeImage makes the image and publishes it. When a later step fails, the
-// images go again.
+// makeImage makes the image and publishes it.
 func (f *flow) makeImage(ctx context.Context, j *step.Job) error {
 	if f.config.SkipCreateAMI {
 		j.UI.Say("skip_create_ami is set: no AMI is made")
@@ -81,17 +82,25 @@ func (f *flow) makeImage(ctx context.Context, j *step.Job) error {
 	result, err := p.Image(ctx, func(ctx context.Context, _ *ledger.Ledger, in publish.NewImage) (string, error) {
 		return f.site.createImage(ctx, f.ec2, id, in, devices)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		keyResult.Put(j.State, result)
 	}
-	keyResult.Put(j.State, result)
-	j.Owe("published images", func(ctx context.Context) error {
-		if !step.Failed(j.State) {
-			return nil
-		}
-		return result.Destroy(ctx, f.factory)
-	})
-	return nil
+	return err
+}
+
+// discard removes the images of a build that was cancelled when they were there
+// already, unless older ones have gone for them.
+func (f *flow) discard(state multistep.StateBag) error {
+	result, err := keyResult.Get(state)
+	if err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	if f.config.ForceDeregister || f.config.KeepNewest > 0 {
+		return fmt.Errorf("the images were complete by then and stay, since they may have replaced others: %s", result.ID())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), f.config.UndoTimeout)
+	defer cancel()
+	return result.Destroy(ctx, f.factory)
 }
 
 // published is what publishing is told: the template's options and what this
@@ -111,6 +120,7 @@ func (f *flow) published(j *step.Job) (publish.Config, error) {
 	config.Provenance = map[string]string{
 		"source": aws.ToString(image.ImageId), "source-name": aws.ToString(image.Name), "source-owner": aws.ToString(image.OwnerId),
 	}
+	config.About.Name = f.config.PackerBuildName
 	config.About.Source.AMI, config.About.Architecture = aws.ToString(image.ImageId), string(image.Architecture)
 	return config, nil
 }

@@ -110,7 +110,7 @@ func (c *Config) checkSourceOptions(p *problems) {
 	}
 }
 
-// instance profiles, user-data and volumes.
+// checkMachine checks type, profile, user-data, volumes and tags.
 func (c *Config) checkMachine(p *problems) {
 	c.checkSpot(p)
 	if c.IamInstanceProfile != "" && c.TemporaryProfilePolicy != "" {
@@ -132,7 +132,7 @@ func (c *Config) checkMachine(p *problems) {
 		tags   map[string]string
 		more   func(*map[string]string) []error
 	}{{"run_tags", c.RunTags, c.RunTag.CopyOn}, {"run_volume_tags", c.RunVolumeTags, c.RunVolumeTag.CopyOn}} {
-		checkTags(p, t.option, t.tags, t.more, &c.ctx)
+		checkTags(p, t.option, t.tags, t.more)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 )
 
 // Limits of the service, with their sources.
@@ -92,7 +91,7 @@ func checkPolicy(p *problems, text string) {
 }
 
 // checkTags holds the rules of tags whose templates are filled in later.
-func checkTags(p *problems, option string, tags map[string]string, more func(*map[string]string) []error, ctx *interpolate.Context) {
+func checkTags(p *problems, option string, tags map[string]string, more func(*map[string]string) []error) {
 	all := maps.Clone(tags)
 	for _, err := range more(&all) {
 		p.add(option, err.Error(), "change it")
@@ -111,11 +110,6 @@ func checkTags(p *problems, option string, tags map[string]string, more func(*ma
 		}
 		if len([]rune(all[k])) > maxTagValue && !strings.Contains(all[k], "{{") {
 			p.add(option, fmt.Sprintf("the value of %q must have at most %d characters", k, maxTagValue), "shorten it")
-		}
-		for _, text := range []string{k, all[k]} {
-			if err := interpolate.Validate(text, ctx); err != nil {
-				p.add(option, fmt.Sprintf("%q: %v", text, err), "correct the template")
-			}
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (f *flow) openTunnel(ctx context.Context, j *step.Job) error {
 	}
 	t := &tunnel{
 		site: f.site, api: f.sessions, plugin: path, instance: id, remote: f.comm.SSHPort, profile: f.factory.Profile(),
-		endpoint: f.ssmEndpoint(), patience: f.comm.SSHTimeout, pause: tunnelPause, failed: make(chan struct{}),
+		endpoint: f.ssmEndpoint(), patience: f.comm.SSHTimeout, pause: f.pause, failed: make(chan struct{}),
 		runner: func(env []string) run.Runner { return run.Exec{Env: env} },
 	}
 	if t.withEnv, err = takesEnv(ctx, t.runner(nil), path); err != nil {

@@ -7,7 +7,8 @@
 //
 //	<!-- options: DIRECTORY TYPE -->
 //
-// and the next line <!-- end -->, and likewise after <!-- iam -->.
+// and the next line <!-- end -->, and likewise after <!-- iam --> and
+// <!-- iam: ebs -->.
 package main
 
 import (
@@ -23,7 +24,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
+	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/sweep"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
 )
 
@@ -51,7 +55,7 @@ func main() {
 
 // section matches a marker, what stands after it, and its end.
 func section() *regexp.Regexp {
-	return regexp.MustCompile(`(?s)(<!-- (options: (\S+) (\S+)|iam) -->\n).*?(<!-- end -->)`)
+	return regexp.MustCompile(`(?s)(<!-- (options: (\S+) (\S+)|iam|iam: ebs) -->\n).*?(<!-- end -->)`)
 }
 
 func render(root, page string) error {
@@ -62,11 +66,16 @@ func render(root, page string) error {
 	var failed error
 	out := section().ReplaceAllStringFunc(string(text), func(s string) string {
 		m := section().FindStringSubmatch(s)
-		body := publish.IAMPolicy()
-		if m[2] == "iam" {
-			body = "```json\n" + body + "\n```\n"
-		} else if body, err = options(filepath.Join(root, m[3]), m[4]); err != nil {
-			failed = fmt.Errorf("%s: %w", page, err)
+		var body string
+		switch m[2] {
+		case "iam":
+			body = "```json\n" + publish.IAMPolicy() + "\n```\n"
+		case "iam: ebs":
+			body = "```json\n" + ebs.IAMPolicy() + "\n```\n"
+		default:
+			if body, err = options(filepath.Join(root, m[3]), m[4]); err != nil {
+				failed = fmt.Errorf("%s: %w", page, err)
+			}
 		}
 		return m[1] + body + m[5]
 	})
@@ -74,6 +83,16 @@ func render(root, page string) error {
 		return failed
 	}
 	return atomicfile.Write(page, []byte(out), 0o644)
+}
+
+// policy renders the IAM policy of a part.
+func policy(part string) (string, error) {
+	parts := map[string]func() string{"publish": publish.IAMPolicy, "ebs": ebs.IAMPolicy, "sweep": sweep.IAMPolicy}
+	render, ok := parts[part]
+	if !ok {
+		return "", fmt.Errorf("there is no policy %q", part)
+	}
+	return "```json\n" + render() + "\n```\n", nil
 }
 
 // options renders the fields of a struct that have a mapstructure name.
