@@ -233,16 +233,16 @@ func TestEBSRefusals(t *testing.T) {
 		err  error
 		want ebstypes.ValidationExceptionReason
 	}{
-		"checksum":        {put(func(in *ebs.PutSnapshotBlockInput) { in.Checksum = aws.String("AAAA") }), "INVALID_BLOCK"},
-		"index":           {put(func(in *ebs.PutSnapshotBlockInput) { in.BlockIndex = aws.Int32(2048) }), "INVALID_BLOCK"},
-		"length":          {put(func(in *ebs.PutSnapshotBlockInput) { in.DataLength = aws.Int32(4) }), "INVALID_PARAMETER_VALUE"},
-		"short data":      {put(func(in *ebs.PutSnapshotBlockInput) { in.BlockData = bytes.NewReader(data[:100]) }), "INVALID_BLOCK"},
-		"completed":       {c.put(done, 0, 1), "INVALID_SNAPSHOT_ID"},
-		"malformed":       {c.put("vol-1", 0, 1), "INVALID_SNAPSHOT_ID"},
-		"too large":       {second(c.ebs.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1 << 40)})), "INVALID_VOLUME_SIZE"},
-		"encrypted":       {second(c.ebs.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1), Encrypted: aws.Bool(true)})), "INVALID_CUSTOMER_KEY"},
-		"reading pending": {second(c.ebs.ListSnapshotBlocks(t.Context(), &ebs.ListSnapshotBlocksInput{SnapshotId: pending.SnapshotId})), "INVALID_SNAPSHOT_ID"},
-		"block token":     {second(c.ebs.GetSnapshotBlock(t.Context(), &ebs.GetSnapshotBlockInput{SnapshotId: &done, BlockIndex: aws.Int32(0), BlockToken: aws.String("x")})), "INVALID_BLOCK_TOKEN"},
+		"checksum":             {put(func(in *ebs.PutSnapshotBlockInput) { in.Checksum = aws.String("AAAA") }), "INVALID_BLOCK"},
+		"index":                {put(func(in *ebs.PutSnapshotBlockInput) { in.BlockIndex = aws.Int32(2048) }), "INVALID_BLOCK"},
+		"length":               {put(func(in *ebs.PutSnapshotBlockInput) { in.DataLength = aws.Int32(4) }), "INVALID_PARAMETER_VALUE"},
+		"short data":           {put(func(in *ebs.PutSnapshotBlockInput) { in.BlockData = bytes.NewReader(data[:100]) }), "INVALID_BLOCK"},
+		"completed":            {c.put(done, 0, 1), "INVALID_SNAPSHOT_ID"},
+		"malformed":            {c.put("vol-1", 0, 1), "INVALID_SNAPSHOT_ID"},
+		"too large":            {second(c.ebs.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1 << 40)})), "INVALID_VOLUME_SIZE"},
+		"encrypted and parent": {second(c.ebs.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1), Encrypted: aws.Bool(true), ParentSnapshotId: aws.String("snap-1")})), "INVALID_PARAMETER_VALUE"},
+		"reading pending":      {second(c.ebs.ListSnapshotBlocks(t.Context(), &ebs.ListSnapshotBlocksInput{SnapshotId: pending.SnapshotId})), "INVALID_SNAPSHOT_ID"},
+		"block token":          {second(c.ebs.GetSnapshotBlock(t.Context(), &ebs.GetSnapshotBlockInput{SnapshotId: &done, BlockIndex: aws.Int32(0), BlockToken: aws.String("x")})), "INVALID_BLOCK_TOKEN"},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, reasonOf(t, tc.err)) })
 	}

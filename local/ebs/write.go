@@ -54,6 +54,7 @@ type startResponse struct {
 	BlockSize        int     `json:"BlockSize"`
 	Tags             []tag   `json:"Tags,omitempty"`
 	ParentSnapshotID string  `json:"ParentSnapshotId,omitempty"`
+	KmsKeyArn        string  `json:"KmsKeyArn,omitempty"`
 	SseType          string  `json:"SseType"`
 }
 
@@ -82,7 +83,10 @@ func (s *Service) start(w http.ResponseWriter, c *call.Call, _ []string) error {
 		if err := s.checkParent(r, snap); err != nil {
 			return err
 		}
-		snap.State = store.SnapshotPending
+		if snap.KmsKeyID, err = s.key(r, snap, req); err != nil {
+			return err
+		}
+		snap.Encrypted, snap.State = snap.KmsKeyID != "", store.SnapshotPending
 		return s.Store.CreateSnapshot(r, snap)
 	})
 	if err != nil {
@@ -91,7 +95,10 @@ func (s *Service) start(w http.ResponseWriter, c *call.Call, _ []string) error {
 	resp := startResponse{
 		Description: snap.Description, SnapshotID: snap.ID, OwnerID: s.Account, Status: snap.State,
 		StartTime: float64(snap.StartTime.UnixMilli()) / 1000, VolumeSize: snap.SizeGiB, BlockSize: store.BlockSize,
-		ParentSnapshotID: snap.ParentID, SseType: "none",
+		ParentSnapshotID: snap.ParentID, KmsKeyArn: snap.KmsKeyID, SseType: "none",
+	}
+	if snap.Encrypted {
+		resp.SseType = "sse-kms"
 	}
 	for k, v := range maps.All(snap.Tags) {
 		resp.Tags = append(resp.Tags, tag{k, v})
@@ -128,8 +135,6 @@ func (s *Service) newSnapshot(req startRequest) (store.Snapshot, error) {
 		return store.Snapshot{}, invalid("INVALID_PARAMETER_VALUE", "Description must have at most %d characters", maxTokenLength)
 	case req.Encrypted != nil && req.ParentSnapshotID != "":
 		return store.Snapshot{}, invalid("INVALID_PARAMETER_VALUE", "Encrypted and ParentSnapshotId cannot be given together")
-	case req.KmsKeyArn != "" || req.Encrypted != nil && *req.Encrypted:
-		return store.Snapshot{}, invalid("INVALID_CUSTOMER_KEY", "The local cloud has no encrypted snapshots: leave out Encrypted and KmsKeyArn")
 	}
 	tags, err := tagMap(req.Tags)
 	if err != nil {

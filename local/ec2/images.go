@@ -15,9 +15,19 @@ import (
 
 func (s *Service) imageActions() map[string]handler {
 	return map[string]handler{
-		"RegisterImage":   s.registerImage,
-		"DescribeImages":  s.describeImages,
-		"DeregisterImage": s.deregisterImage,
+		"RegisterImage":                        s.registerImage,
+		"CopyImage":                            s.copyImage,
+		"DescribeImages":                       s.describeImages,
+		"DeregisterImage":                      s.deregisterImage,
+		"ModifyImageAttribute":                 s.modifyImageAttribute,
+		"DescribeImageAttribute":               s.describeImageAttribute,
+		"ResetImageAttribute":                  s.resetImageAttribute,
+		"EnableImageDeprecation":               s.enableDeprecation,
+		"DisableImageDeprecation":              s.disableDeprecation,
+		"EnableImageDeregistrationProtection":  s.enableProtection,
+		"DisableImageDeregistrationProtection": s.disableProtection,
+		"EnableImage":                          s.enableImage,
+		"DisableImage":                         s.disableImage,
 	}
 }
 
@@ -50,6 +60,12 @@ type imageItem struct {
 	BootMode            string          `xml:"bootMode,omitempty"`
 	TpmSupport          string          `xml:"tpmSupport,omitempty"`
 	ImdsSupport         string          `xml:"imdsSupport,omitempty"`
+	StateReason         *reason         `xml:"stateReason"`
+	DeprecationTime     string          `xml:"deprecationTime,omitempty"`
+	Protection          string          `xml:"deregistrationProtection"`
+	SourceInstanceID    string          `xml:"sourceInstanceId,omitempty"`
+	SourceImageID       string          `xml:"sourceImageId,omitempty"`
+	SourceImageRegion   string          `xml:"sourceImageRegion,omitempty"`
 	Tags                set[tagItem]    `xml:"tagSet"`
 }
 
@@ -72,12 +88,19 @@ type ebsItem struct {
 
 func (s *Service) imageItem(img store.Image) imageItem {
 	item := imageItem{
-		ImageID: img.ID, ImageLocation: s.Account + "/" + img.Name, State: "available", OwnerID: s.Account,
+		ImageID: img.ID, ImageLocation: s.Account + "/" + img.Name, State: img.State, OwnerID: s.Account, Public: img.Public(),
 		CreationDate: stamp(img.CreationDate), Architecture: img.Architecture, ImageType: "machine",
 		PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances", Name: img.Name, Description: img.Description,
 		RootDeviceType: "ebs", RootDeviceName: img.RootDeviceName, VirtualizationType: img.VirtualizationType,
 		Hypervisor: "xen", EnaSupport: img.EnaSupport, SriovNetSupport: img.SriovNetSupport, BootMode: img.BootMode,
 		TpmSupport: img.TpmSupport, ImdsSupport: img.ImdsSupport, Tags: tagSet(img.Tags),
+		Protection: protection(img), SourceInstanceID: img.SourceInstanceID, SourceImageID: img.SourceImageID, SourceImageRegion: img.SourceRegion,
+	}
+	if img.StateMessage != "" {
+		item.StateReason = &reason{"Client.InvalidParameter", img.StateMessage}
+	}
+	if at := img.Deprecation(); !at.IsZero() {
+		item.DeprecationTime = stamp(at)
 	}
 	for _, d := range img.BlockDevices {
 		dev := deviceItem{DeviceName: d.DeviceName, VirtualName: d.VirtualName}
@@ -87,7 +110,7 @@ func (s *Service) imageItem(img store.Image) imageItem {
 		case d.VirtualName == "":
 			dev.Ebs = &ebsItem{
 				SnapshotID: d.SnapshotID, VolumeSize: d.SizeGiB, DeleteOnTermination: d.DeleteOnTermination,
-				VolumeType: d.VolumeType, Iops: d.IOPS, Throughput: d.Throughput,
+				VolumeType: d.VolumeType, Iops: d.IOPS, Throughput: d.Throughput, Encrypted: d.Encrypted,
 			}
 		}
 		item.BlockDeviceMappings.Items = append(item.BlockDeviceMappings.Items, dev)
@@ -95,24 +118,26 @@ func (s *Service) imageItem(img store.Image) imageItem {
 	return item
 }
 
-// describeImages lists images. All are private images of the one account.
+// describeImages lists images. All belong to the one account, and an owner sees
+// its deprecated images whatever IncludeDeprecated says.
 func (s *Service) describeImages(r *request) (reply, error) {
 	ids, owners, users := r.list("ImageId"), r.list("Owner"), r.list("ExecutableBy")
-	filters, pg := r.filters(), r.paging(1)
-	r.ignore("IncludeDeprecated", "IncludeDisabled")
+	filters, pg, disabled := r.filters(), r.paging(1), r.flag("IncludeDisabled", false)
+	r.ignore("IncludeDeprecated")
 	if err := r.checked(); err != nil {
 		return nil, err
 	}
 	var rows []store.Image
 	err := s.Store.View(r.Region, func(reg *store.Region) error {
-		rows = reg.Images.All()
+		rows = s.Store.Images(reg)
 		return found("ami", "InvalidAMIID", ids, reg.Images, func(id string) string { return "The image id '[" + id + "]' does not exist" })
 	})
 	if err != nil {
 		return nil, err
 	}
 	rows = slices.DeleteFunc(rows, func(img store.Image) bool {
-		return len(ids) > 0 && !slices.Contains(ids, img.ID) || !s.mine(owners) || !s.mine(users)
+		return len(ids) > 0 && !slices.Contains(ids, img.ID) || !s.mine(owners) || !s.shared(img.Permissions, users) ||
+			img.State == store.ImageDisabled && !disabled
 	})
 	if rows, err = s.imageFilters().keep(rows, filters); err != nil {
 		return nil, err
@@ -155,6 +180,15 @@ func (s *Service) mine(owners []string) bool {
 	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, s.Account)
 }
 
+// shared tells whether something is shared explicitly with one of the users:
+// accounts, "self", or "all" for everybody.
+func (s *Service) shared(with []store.Permission, users []string) bool {
+	return len(users) == 0 || slices.ContainsFunc(with, func(p store.Permission) bool {
+		return p.User != "" && slices.Contains(users, p.User) || p.User == s.Account && slices.Contains(users, "self") ||
+			p.Group != "" && slices.Contains(users, p.Group)
+	})
+}
+
 // rowKey sorts as time does, then by id; paging needs it.
 func rowKey(t time.Time, id string) string { return t.UTC().Format("20060102150405.000000000") + id }
 
@@ -182,98 +216,4 @@ func wellFormed(prefix, code, id string) error {
 		return nil
 	}
 	return call.Errorf(code+".Malformed", "Invalid id: \"%s\" (expecting \"%s-...\")", id, prefix)
-}
-
-func (s *Service) imageFilters() attributes[store.Image] {
-	type img = store.Image
-	device := func(f func(store.BlockDevice) string) func(img) []string {
-		return func(i img) (out []string) {
-			for _, d := range i.BlockDevices {
-				out = append(out, f(d))
-			}
-			return out
-		}
-	}
-	return attributes[img]{
-		tags: func(i img) map[string]string { return i.Tags },
-		fields: map[string]func(img) []string{
-			"image-id":                         only(func(i img) string { return i.ID }),
-			"name":                             only(func(i img) string { return i.Name }),
-			"description":                      only(func(i img) string { return i.Description }),
-			"architecture":                     only(func(i img) string { return i.Architecture }),
-			"boot-mode":                        only(func(i img) string { return i.BootMode }),
-			"state":                            only(func(img) string { return "available" }),
-			"owner-id":                         only(func(img) string { return s.Account }),
-			"creation-date":                    only(func(i img) string { return stamp(i.CreationDate) }),
-			"ena-support":                      boolText(func(i img) bool { return i.EnaSupport }),
-			"is-public":                        boolText(func(img) bool { return false }),
-			"hypervisor":                       only(func(img) string { return "xen" }),
-			"image-type":                       only(func(img) string { return "machine" }),
-			"root-device-name":                 only(func(i img) string { return i.RootDeviceName }),
-			"root-device-type":                 only(func(img) string { return "ebs" }),
-			"virtualization-type":              only(func(i img) string { return i.VirtualizationType }),
-			"manifest-location":                only(func(i img) string { return s.Account + "/" + i.Name }),
-			"owner-alias":                      func(img) []string { return nil },
-			"platform":                         func(img) []string { return nil },
-			"block-device-mapping.snapshot-id": device(func(d store.BlockDevice) string { return d.SnapshotID }),
-			"block-device-mapping.device-name": device(func(d store.BlockDevice) string { return d.DeviceName }),
-			"block-device-mapping.volume-type": device(func(d store.BlockDevice) string { return d.VolumeType }),
-			"block-device-mapping.volume-size": device(func(d store.BlockDevice) string { return strconv.FormatInt(d.SizeGiB, 10) }),
-			"block-device-mapping.delete-on-termination": device(func(d store.BlockDevice) string { return strconv.FormatBool(d.DeleteOnTermination) }),
-		},
-	}
-}
-
-type deregisterImageReply struct {
-	meta
-	Return  bool             `xml:"return"`
-	Results set[deletedItem] `xml:"deleteSnapshotResultSet"`
-}
-
-type deletedItem struct {
-	SnapshotID string `xml:"snapshotId"`
-	ReturnCode string `xml:"returnCode"`
-}
-
-// deregisterImage removes an image. Its snapshots stay unless the request says
-// otherwise and no other image uses them.
-func (s *Service) deregisterImage(r *request) (reply, error) {
-	id := r.str("ImageId")
-	with := r.flag("DeleteAssociatedSnapshots", false)
-	if id == "" {
-		r.fail(missing("ImageId"))
-	}
-	if err := r.checked(); err != nil {
-		return nil, err
-	}
-	out := &deregisterImageReply{Return: true}
-	err := s.Store.Update(r.Region, func(reg *store.Region) error {
-		if err := wellFormed("ami", "InvalidAMIID", id); err != nil {
-			return err
-		}
-		img, ok := s.Store.Image(reg, id)
-		if !ok {
-			return call.Errorf("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
-		}
-		if err := reg.Images.Delete(id); err != nil || !with {
-			return err
-		}
-		for _, d := range img.BlockDevices {
-			if d.SnapshotID == "" {
-				continue
-			}
-			result := deletedItem{d.SnapshotID, "success"}
-			if user := imageUsing(reg, d.SnapshotID); user != "" {
-				result.ReturnCode = "skipped"
-			} else if err := s.Store.DeleteSnapshot(reg, d.SnapshotID); err != nil {
-				result.ReturnCode = "internal-error"
-			}
-			out.Results.Items = append(out.Results.Items, result)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }

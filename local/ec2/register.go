@@ -4,6 +4,7 @@
 package ec2
 
 import (
+	"encoding/base64"
 	"regexp"
 	"strings"
 
@@ -16,7 +17,7 @@ type registerImageReply struct {
 	ImageID string `xml:"imageId"`
 }
 
-// registerImage makes an AMI of a completed snapshot. As on AWS, a request that
+// registerImage makes an AMI of completed snapshots. As on AWS, a request that
 // names neither gets architecture i386 and paravirtual virtualization.
 func (s *Service) registerImage(r *request) (reply, error) {
 	img := store.Image{
@@ -28,12 +29,19 @@ func (s *Service) registerImage(r *request) (reply, error) {
 		BootMode:           r.oneOf("BootMode", "", "legacy-bios", "uefi", "uefi-preferred"),
 		ImdsSupport:        r.oneOf("ImdsSupport", "", "v2.0"),
 		TpmSupport:         r.oneOf("TpmSupport", "", "v2.0"),
+		UefiData:           r.str("UefiData"),
 		SriovNetSupport:    r.oneOf("SriovNetSupport", "", "simple"),
 		EnaSupport:         r.flag("EnaSupport", false),
 		RootDeviceName:     r.str("RootDeviceName"),
 		BlockDevices:       r.blockDevices(),
 		Tags:               r.tagSpecs("image")["image"],
 		CreationDate:       s.Store.Now().UTC(),
+		ReadyAt:            s.Store.Now().Add(s.Settle).UTC(),
+	}
+	for _, m := range r.each("BlockDeviceMapping") {
+		if m.has("Ebs.Encrypted") && m.has("Ebs.SnapshotId") || m.has("Ebs.KmsKeyId") {
+			r.fail(call.Errorf("InvalidBlockDeviceMapping", "A device of an image is encrypted as its snapshot is: leave out Encrypted, and KmsKeyId."))
+		}
 	}
 	if r.has("ImageLocation") {
 		return nil, call.Errorf("UnsupportedOperation", "The local cloud has no images in S3: register a snapshot with BlockDeviceMapping instead of ImageLocation.")
@@ -45,13 +53,16 @@ func (s *Service) registerImage(r *request) (reply, error) {
 		return nil, err
 	}
 	err := s.Store.Update(r.Region, func(reg *store.Region) error {
-		for _, other := range reg.Images.All() {
-			if other.Name == img.Name {
-				return call.Errorf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", img.Name, other.ID)
-			}
+		if err := s.freeName(reg, img.Name); err != nil {
+			return err
 		}
 		if err := s.fillDevices(reg, img.BlockDevices); err != nil {
 			return err
+		}
+		for i, d := range img.BlockDevices {
+			if snap, ok := reg.Snapshots.Get(d.SnapshotID); ok {
+				img.BlockDevices[i].Encrypted, img.BlockDevices[i].KmsKeyID = snap.Encrypted, ""
+			}
 		}
 		return reg.Images.Put(img)
 	})
@@ -61,17 +72,43 @@ func (s *Service) registerImage(r *request) (reply, error) {
 	return &registerImageReply{ImageID: img.ID}, nil
 }
 
-// checkImage holds the rules of RegisterImage that need no state.
-func checkImage(img store.Image) error {
+// freeName refuses a name that an image has already. One that failed has none.
+func (s *Service) freeName(reg *store.Region, name string) error {
+	for _, other := range s.Store.Images(reg) {
+		if other.Name == name && other.State != store.ImageFailed {
+			return call.Errorf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", name, other.ID)
+		}
+	}
+	return nil
+}
+
+// checkName holds the rules for the name and the description of an image.
+func checkName(name, description string) error {
 	// From the API reference: 3 to 128 characters of these.
 	amiName := regexp.MustCompile(`\A[a-zA-Z0-9()\[\] ./\-'@_]{3,128}\z`)
 	switch {
-	case img.Name == "":
+	case name == "":
 		return missing("name")
-	case !amiName.MatchString(img.Name):
+	case !amiName.MatchString(name):
 		return call.Errorf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, spaces, and the characters ( ) [ ] . - / ' @ _")
-	case len(img.Description) > 255 || strings.IndexFunc(img.Description, func(r rune) bool { return r > 0x7e }) >= 0:
+	case len(description) > 255 || strings.IndexFunc(description, func(r rune) bool { return r > 0x7e }) >= 0:
 		return call.Errorf("InvalidParameterValue", "Character sets beyond ASCII are not supported in the description, which can have at most 255 characters.")
+	}
+	return nil
+}
+
+// maxUefiData is generous: the UEFI variables of an image, compressed.
+const maxUefiData = 64 << 10
+
+// checkImage holds the rules of RegisterImage that need no state.
+func checkImage(img store.Image) error {
+	if err := checkName(img.Name, img.Description); err != nil {
+		return err
+	}
+	uefi, err := base64.StdEncoding.DecodeString(img.UefiData)
+	switch {
+	case err != nil || len(uefi) > maxUefiData:
+		return call.Errorf("InvalidParameterValue", "UefiData must be base64 of at most %d bytes.", maxUefiData)
 	case len(img.BlockDevices) == 0:
 		return call.Errorf("InvalidRequest", "The request must contain a block device mapping with the snapshot of the root device.")
 	case img.RootDeviceName == "":
@@ -89,64 +126,6 @@ func checkImage(img store.Image) error {
 	root, ok := img.Root()
 	if !ok || root.SnapshotID == "" {
 		return call.Errorf("InvalidBlockDeviceMapping", "The root device %s must be mapped to a snapshot.", img.RootDeviceName)
-	}
-	return nil
-}
-
-// blockDevices reads BlockDeviceMapping.N.
-func (p params) blockDevices() []store.BlockDevice {
-	var out []store.BlockDevice
-	for _, m := range p.each("BlockDeviceMapping") {
-		d := store.BlockDevice{
-			DeviceName:          m.str("DeviceName"),
-			VirtualName:         m.str("VirtualName"),
-			NoDevice:            m.has("NoDevice"),
-			SnapshotID:          m.str("Ebs.SnapshotId"),
-			SizeGiB:             m.number("Ebs.VolumeSize", 0, 1, 64<<10),
-			VolumeType:          m.oneOf("Ebs.VolumeType", "", "standard", "gp2", "gp3", "io1", "io2", "sc1", "st1"),
-			IOPS:                m.number("Ebs.Iops", 0, 100, 256000),
-			Throughput:          m.number("Ebs.Throughput", 0, 125, 2000),
-			DeleteOnTermination: m.flag("Ebs.DeleteOnTermination", true),
-		}
-		m.ignore("NoDevice")
-		if m.flag("Ebs.Encrypted", false) {
-			p.fail(call.Errorf("UnsupportedOperation", "The local cloud has no encrypted volumes."))
-		}
-		if d.DeviceName == "" {
-			p.fail(missing(m.path + ".DeviceName"))
-		}
-		out = append(out, d)
-	}
-	return out
-}
-
-// fillDevices checks the snapshots of a mapping and fills in sizes and types.
-func (s *Service) fillDevices(reg *store.Region, devices []store.BlockDevice) error {
-	for i, d := range devices {
-		if d.NoDevice || d.VirtualName != "" {
-			continue
-		}
-		if d.VolumeType == "" {
-			devices[i].VolumeType = "gp2"
-		}
-		if d.SnapshotID == "" {
-			if d.SizeGiB == 0 {
-				return call.Errorf("InvalidBlockDeviceMapping", "The device %s needs a snapshot or a volume size.", d.DeviceName)
-			}
-			continue
-		}
-		snap, err := s.findSnapshot(reg, d.SnapshotID)
-		if err != nil {
-			return err
-		}
-		if snap.State != store.SnapshotCompleted {
-			return call.Errorf("IncorrectState", "The snapshot '%s' is in the state '%s'; it must be 'completed'.", snap.ID, snap.State)
-		}
-		if d.SizeGiB == 0 {
-			devices[i].SizeGiB = snap.SizeGiB
-		} else if d.SizeGiB < snap.SizeGiB {
-			return call.Errorf("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", d.SizeGiB, snap.ID, snap.SizeGiB)
-		}
 	}
 	return nil
 }

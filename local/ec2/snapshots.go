@@ -13,8 +13,12 @@ import (
 
 func (s *Service) snapshotActions() map[string]handler {
 	return map[string]handler{
-		"DescribeSnapshots": s.describeSnapshots,
-		"DeleteSnapshot":    s.deleteSnapshot,
+		"DescribeSnapshots":         s.describeSnapshots,
+		"DeleteSnapshot":            s.deleteSnapshot,
+		"CopySnapshot":              s.copySnapshot,
+		"ModifySnapshotAttribute":   s.modifySnapshotAttribute,
+		"DescribeSnapshotAttribute": s.describeSnapshotAttribute,
+		"ResetSnapshotAttribute":    s.resetSnapshotAttribute,
 	}
 }
 
@@ -37,6 +41,8 @@ type snapshotItem struct {
 	FullSize       int64        `xml:"fullSnapshotSizeInBytes,omitempty"`
 	Description    string       `xml:"description"`
 	Encrypted      bool         `xml:"encrypted"`
+	KmsKeyID       string       `xml:"kmsKeyId,omitempty"`
+	SseType        string       `xml:"sseType,omitempty"`
 	StorageTier    string       `xml:"storageTier"`
 	Tags           set[tagItem] `xml:"tagSet"`
 }
@@ -53,6 +59,10 @@ func (s *Service) snapshotItem(snap store.Snapshot) snapshotItem {
 		SnapshotID: snap.ID, VolumeID: snap.VolumeID, Status: snap.State, StatusMessage: snap.StateMessage,
 		StartTime: stamp(snap.StartTime), Progress: progress(snap), OwnerID: s.Account, VolumeSize: snap.SizeGiB,
 		Description: snap.Description, StorageTier: "standard", Tags: tagSet(snap.Tags),
+		Encrypted: snap.Encrypted, KmsKeyID: snap.KmsKeyID,
+	}
+	if snap.Encrypted {
+		item.SseType = "sse-kms"
 	}
 	if snap.State == store.SnapshotCompleted {
 		item.CompletionTime = stamp(snap.CompletedAt)
@@ -76,7 +86,7 @@ func (s *Service) describeSnapshots(r *request) (reply, error) {
 		return nil, snapshotIDError(err)
 	}
 	rows = slices.DeleteFunc(rows, func(snap store.Snapshot) bool {
-		return len(ids) > 0 && !slices.Contains(ids, snap.ID) || !s.mine(owners) || !s.mine(users)
+		return len(ids) > 0 && !slices.Contains(ids, snap.ID) || !s.mine(owners) || !s.shared(snap.Permissions, users)
 	})
 	if rows, err = s.snapshotFilters().keep(rows, filters); err != nil {
 		return nil, err
@@ -115,7 +125,7 @@ func (s *Service) snapshotFilters() attributes[store.Snapshot] {
 			"start-time":   only(func(v snap) string { return stamp(v.StartTime) }),
 			"volume-id":    only(func(v snap) string { return v.VolumeID }),
 			"volume-size":  only(func(v snap) string { return strconv.FormatInt(v.SizeGiB, 10) }),
-			"encrypted":    boolText(func(snap) bool { return false }),
+			"encrypted":    boolText(func(v snap) bool { return v.Encrypted }),
 			"storage-tier": only(func(snap) string { return "standard" }),
 		},
 	}

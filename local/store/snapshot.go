@@ -31,6 +31,21 @@ func (s *Store) CreateSnapshot(r *Region, snap Snapshot) error {
 	return nil
 }
 
+// CopySnapshot makes the record of a copy, whose data are hard links to those of
+// the completed snapshot: neither changes any more. The caller is inside Update.
+func (s *Store) CopySnapshot(r *Region, snap Snapshot, fromRegion, fromID string) error {
+	from, path := s.volumePath(fromRegion, fromID), s.volumePath(r.Name, snap.ID)
+	for _, ext := range []string{".raw", ".sums"} {
+		if err := os.Link(from+ext, path+ext); err != nil {
+			return errors.Join(fmt.Errorf("copy snapshot data: %w", err), removeVolume(path))
+		}
+	}
+	if err := r.Snapshots.Put(snap); err != nil {
+		return errors.Join(err, removeVolume(path))
+	}
+	return nil
+}
+
 // DeleteSnapshot removes the record, then the data. The caller is inside
 // Update and has checked that nothing uses the snapshot.
 func (s *Store) DeleteSnapshot(r *Region, id string) error {
