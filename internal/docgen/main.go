@@ -7,8 +7,8 @@
 //
 //	<!-- options: DIRECTORY TYPE -->
 //
-// and the next line <!-- end -->, and likewise after <!-- iam --> and
-// <!-- iam: ebs -->.
+// and the next line <!-- end -->, and likewise after <!-- iam: PART -->, where
+// PART is publish, ebs or sweep.
 package main
 
 import (
@@ -24,7 +24,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/builder/sweep"
@@ -55,7 +54,7 @@ func main() {
 
 // section matches a marker, what stands after it, and its end.
 func section() *regexp.Regexp {
-	return regexp.MustCompile(`(?s)(<!-- (options: (\S+) (\S+)|iam|iam: ebs) -->\n).*?(<!-- end -->)`)
+	return regexp.MustCompile(`(?s)(<!-- (?:options: (\S+) (\S+)|iam: (\S+)) -->\n).*?(<!-- end -->)`)
 }
 
 func render(root, page string) error {
@@ -66,16 +65,12 @@ func render(root, page string) error {
 	var failed error
 	out := section().ReplaceAllStringFunc(string(text), func(s string) string {
 		m := section().FindStringSubmatch(s)
-		var body string
-		switch m[2] {
-		case "iam":
-			body = "```json\n" + publish.IAMPolicy() + "\n```\n"
-		case "iam: ebs":
-			body = "```json\n" + ebs.IAMPolicy() + "\n```\n"
-		default:
-			if body, err = options(filepath.Join(root, m[3]), m[4]); err != nil {
-				failed = fmt.Errorf("%s: %w", page, err)
-			}
+		body, err := policy(m[4])
+		if m[4] == "" {
+			body, err = options(filepath.Join(root, m[2]), m[3])
+		}
+		if err != nil {
+			failed = fmt.Errorf("%s: %w", page, err)
 		}
 		return m[1] + body + m[5]
 	})
