@@ -61,7 +61,7 @@ func TestAWSCommandLine(t *testing.T) {
 	aws("ec2", "start-instances", "--instance-ids", id)
 	c.reaches(id, "running")
 	require.Contains(t, fails("ec2", "delete-snapshot", "--snapshot-id", snap), "InvalidSnapshot.InUse")
-	require.Contains(t, fails("ec2", "describe-vpcs"), "UnsupportedOperation")
+	require.Contains(t, fails("ec2", "describe-vpn-gateways"), "UnsupportedOperation")
 	require.Contains(t, fails("ec2", "terminate-instances", "--instance-ids", id, "--dry-run"), "DryRunOperation")
 	require.Contains(t, aws("ec2", "terminate-instances", "--instance-ids", id), "shutting-down")
 	aws("ec2", "deregister-image", "--image-id", ami)

@@ -46,6 +46,9 @@ type Config struct {
 	SecretKey secret.String
 	// CPUs and MemoryMiB are the size of every instance; 0 for the default.
 	CPUs, MemoryMiB int
+	// SSHPort leads to ssh at an instance's addresses where port 22 cannot be
+	// had; 0 for 2222.
+	SSHPort int
 	// Account owns everything.
 	Account string
 	// Regions are the regions there are.
@@ -112,6 +115,9 @@ func (c Config) check() []error {
 		if !regexp.MustCompile(`\A[a-z]{2,}(-[a-z0-9]+)+\z`).MatchString(r) {
 			errs = append(errs, fmt.Errorf("region %q: must look like eu-west-1", r))
 		}
+	}
+	if c.SSHPort < 0 || c.SSHPort > 65535 {
+		errs = append(errs, fmt.Errorf("ssh-port %d: must be between 1 and 65535", c.SSHPort))
 	}
 	if c.CPUs < 0 || c.MemoryMiB < 0 || c.Settle < 0 || c.StopBound < 0 {
 		errs = append(errs, errors.New("cpus, memory, settle and stop-bound: must not be negative"))

@@ -113,9 +113,7 @@ func TestEC2Refusals(t *testing.T) {
 		"no key":          {run(func(in *ec2.RunInstancesInput) { in.KeyName = aws.String("none") }), "InvalidKeyPair.NotFound"},
 		"user-data":       {run(func(in *ec2.RunInstancesInput) { in.UserData = aws.String("%%%") }), "InvalidUserData.Malformed"},
 		"large user-data": {run(func(in *ec2.RunInstancesInput) { in.UserData = &big }), "InvalidParameterValue"},
-		"spot": {run(func(in *ec2.RunInstancesInput) {
-			in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: "spot"}
-		}), "UnsupportedOperation"},
+		"ramdisk":         {run(func(in *ec2.RunInstancesInput) { in.RamdiskId = aws.String("ari-1") }), "UnsupportedOperation"},
 		"counts":          {run(func(in *ec2.RunInstancesInput) { in.MinCount = aws.Int32(3) }), "InvalidParameterValue"},
 		"run dry":         {run(func(in *ec2.RunInstancesInput) { in.DryRun = aws.Bool(true) }), "DryRunOperation"},
 		"no instance":     {second(c.ec2.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{"i-00000000000000000"}})), "InvalidInstanceID.NotFound"},
@@ -125,7 +123,7 @@ func TestEC2Refusals(t *testing.T) {
 		"filter":          {second(c.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Filters: []ec2types.Filter{{Name: aws.String("colour"), Values: []string{"red"}}}})), "InvalidParameterValue"},
 		"page size":       {second(c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(2)})), "InvalidParameterValue"},
 		"page token":      {second(c.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{NextToken: aws.String("zz")})), "InvalidNextToken"},
-		"not here":        {second(c.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{})), "UnsupportedOperation"},
+		"not here":        {second(c.ec2.DescribeVpnGateways(ctx, &ec2.DescribeVpnGatewaysInput{})), "UnsupportedOperation"},
 		"deregister":      {second(c.ec2.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String("ami-00000000000000000")})), "InvalidAMIID.Unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, codeOf(t, tc.err)) })

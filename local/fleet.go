@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,10 +32,19 @@ type Machines interface {
 	Status(id string) (machine.Status, error)
 	Forget(id string) error
 	Close() error
+	// Plug, Unplug and Resize change the disks of a machine that runs, and do
+	// nothing to one that does not.
+	Plug(ctx context.Context, id string, d machine.Disk) error
+	Unplug(ctx context.Context, id string, d machine.Disk) error
+	Resize(ctx context.Context, id string, d machine.Disk) error
+	// Frozen runs work while nothing writes to the machine's disks.
+	Frozen(ctx context.Context, id string, work func(context.Context) error) error
+	// WriteRaw writes what is on a disk into a raw file.
+	WriteRaw(ctx context.Context, d machine.Disk, raw string) error
 }
 
-// fleet carries out what the EC2 API has written into instance records. Each
-// job runs in the background, one at a time per instance, and first looks
+// fleet carries out what the EC2 API has written into records. Each job runs in
+// the background, one at a time per instance and per volume, and first looks
 // whether the record still wants it.
 type fleet struct {
 	ctx      context.Context //nolint:containedctx // jobs outlive the request that asks for them
@@ -51,26 +58,42 @@ type fleet struct {
 	locks map[string]*sync.Mutex
 }
 
-func (f *fleet) job(id string, work func() error) {
+// job runs work in the background once it is the only one on these ids.
+func (f *fleet) job(ids []string, work func() error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // one order for all, or jobs would wait for each other
+	locks := make([]*sync.Mutex, len(ids))
 	f.mu.Lock()
-	lock, ok := f.locks[id]
-	if !ok {
-		lock = &sync.Mutex{}
-		f.locks[id] = lock
+	for i, id := range ids {
+		if f.locks[id] == nil {
+			f.locks[id] = &sync.Mutex{}
+		}
+		locks[i] = f.locks[id]
 	}
 	f.mu.Unlock()
 	f.wg.Go(func() {
-		lock.Lock()
-		defer lock.Unlock()
+		for _, lock := range locks {
+			lock.Lock()
+			defer lock.Unlock()
+		}
 		if err := work(); err != nil {
-			f.log.Error("instance", "id", id, "error", err)
+			f.log.Error("instance", "id", ids[0], "error", err)
 		}
 	})
 }
 
+// withVolumes names an instance and its volumes.
+func (f *fleet) withVolumes(region, id string) []string {
+	ids := []string{id}
+	inst, _ := f.get(region, id)
+	for _, d := range inst.BlockDevices {
+		ids = append(ids, d.VolumeID)
+	}
+	return ids
+}
+
 // Launch boots a pending instance.
 func (f *fleet) Launch(region, id string) {
-	f.job(id, func() error {
+	f.job(f.withVolumes(region, id), func() error {
 		inst, ok := f.get(region, id)
 		if !ok || inst.State != store.InstancePending {
 			return nil
@@ -82,7 +105,7 @@ func (f *fleet) Launch(region, id string) {
 			case i.State != store.InstancePending:
 				return // terminated meanwhile
 			case err == nil:
-				i.State, i.Booted, i.PrivateIP = store.InstanceRunning, true, machine.GuestIP
+				i.State, i.Booted = store.InstanceRunning, true
 				if statusErr == nil && status.SSHPort > 0 {
 					i.Tags = withTag(i.Tags, sshTag, fmt.Sprintf("%s:%d", status.SSHHost, status.SSHPort))
 				}
@@ -96,65 +119,25 @@ func (f *fleet) Launch(region, id string) {
 	})
 }
 
-// boot gives the instance its own link to the snapshot, which may be deleted
-// while the instance lives, and starts the machine.
-func (f *fleet) boot(region string, inst store.Instance) error {
-	dir := f.store.InstanceDir(inst.ID)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("launch: %w", err)
-	}
-	spec := f.spec(region, dir, inst)
-	for _, d := range inst.BlockDevices {
-		if d.DeviceName != inst.Image.RootDeviceName {
-			continue
-		}
-		spec.DiskSize = d.SizeGiB << 30
-		if _, err := os.Stat(spec.RawDisk); err == nil {
-			continue // a further boot; the snapshot may be gone by now
-		}
-		if err := os.Link(f.store.RawPath(region, d.SnapshotID), spec.RawDisk); err != nil {
-			return fmt.Errorf("launch: %w", err)
-		}
-	}
-	return f.machines.Start(f.ctx, spec)
-}
-
-func (f *fleet) spec(region, dir string, inst store.Instance) machine.Spec {
-	spec := machine.Spec{
-		ID: inst.ID, Dir: dir, RawDisk: filepath.Join(dir, "base.raw"),
-		CPUs: f.cfg.CPUs, MemoryMiB: f.cfg.MemoryMiB,
-		Region: region, AvailabilityZone: inst.Zone, InstanceType: inst.InstanceType, ImageID: inst.ImageID,
-		Account: f.cfg.Account, ReservationID: inst.ReservationID, KeyName: inst.KeyName, PublicKey: inst.PublicKey,
-		UserData: inst.UserData, RootDevice: inst.Image.RootDeviceName, LaunchTime: inst.LaunchTime, Forwards: f.cfg.Forwards,
-	}
-	for _, g := range inst.Groups {
-		spec.SecurityGroups = append(spec.SecurityGroups, orText(g.Name, g.ID))
-	}
-	if inst.Metadata.InstanceTags == "enabled" {
-		spec.Tags = inst.Tags
-	}
-	return spec
-}
-
 // Stop shuts a stopping instance down.
 func (f *fleet) Stop(region, id string, force bool) {
-	f.job(id, func() error {
+	f.job([]string{id}, func() error {
 		if inst, ok := f.get(region, id); !ok || inst.State != store.InstanceStopping {
 			return nil
 		}
 		err := f.powerOff(id, force)
 		return errors.Join(err, f.update(region, id, func(i *store.Instance) {
 			if i.State == store.InstanceStopping {
-				i.State, i.Tags = store.InstanceStopped, withoutTag(i.Tags, sshTag)
+				i.State, i.PublicIP, i.Tags = store.InstanceStopped, "", withoutTag(i.Tags, sshTag)
 				f.log.Info("instance", "id", id, "state", i.State)
 			}
 		}))
 	})
 }
 
-// Terminate ends a shutting-down instance and removes its disk.
+// Terminate ends a shutting-down instance and removes its volumes.
 func (f *fleet) Terminate(region, id string) {
-	f.job(id, func() error {
+	f.job([]string{id}, func() error {
 		inst, ok := f.get(region, id)
 		if !ok || inst.State != store.InstanceShuttingDown {
 			return nil
@@ -178,56 +161,23 @@ func (f *fleet) powerOff(id string, force bool) error {
 	return nil
 }
 
-// forget removes the disk; the logs stay until the record goes.
+// forget drops the machine; its logs stay until the record goes.
 func (f *fleet) forget(id string) error {
-	errs := []error{}
 	if err := f.machines.Forget(id); err != nil && !errors.Is(err, machine.ErrUnknown) {
-		errs = append(errs, err)
+		return err
 	}
-	for _, name := range []string{"overlay.qcow2", "base.raw"} {
-		if err := os.Remove(filepath.Join(f.store.InstanceDir(id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Reboot restarts a running instance.
 func (f *fleet) Reboot(region, id string) {
-	f.job(id, func() error {
+	f.job([]string{id}, func() error {
 		if inst, ok := f.get(region, id); !ok || inst.State != store.InstanceRunning {
 			return nil
 		}
 		f.log.Info("instance", "id", id, "state", "rebooting")
 		return f.machines.Reboot(f.ctx, id)
 	})
-}
-
-// Console returns the console log, also of an instance that is gone.
-func (f *fleet) Console(_, id string) ([]byte, error) {
-	text, err := f.machines.Console(id)
-	if !errors.Is(err, machine.ErrUnknown) {
-		return text, err
-	}
-	text, err = os.ReadFile(filepath.Join(f.store.InstanceDir(id), "console.log"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return text, err
-}
-
-// Supports says why a machine cannot be booted here.
-func (f *fleet) Supports(architecture, bootMode string) string {
-	native := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
-	switch {
-	case f.cfg.NoBoot:
-		return ""
-	case architecture != native:
-		return fmt.Sprintf("The local cloud on this host boots %s images, but the image is %s. Start it with --no-boot for instances that are only records.", native, architecture)
-	case bootMode == "uefi":
-		return "The local cloud boots images with BIOS firmware only, but the image has the boot mode uefi. Start it with --no-boot for instances that are only records."
-	}
-	return ""
 }
 
 // exited hears of a guest that powered itself off, or of QEMU dying.

@@ -7,8 +7,10 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/machine"
+	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
 // fakeMachines records what is asked of it.
@@ -54,6 +57,31 @@ func (f *fakeMachines) Status(id string) (machine.Status, error) {
 	return machine.Status{ID: id, SSHHost: "127.0.0.1", SSHPort: 2222}, nil
 }
 
+func (f *fakeMachines) Plug(_ context.Context, _ string, d machine.Disk) error {
+	return f.note("plug " + d.ID)
+}
+func (f *fakeMachines) Unplug(_ context.Context, _ string, d machine.Disk) error {
+	return f.note("unplug " + d.ID)
+}
+func (f *fakeMachines) Resize(_ context.Context, _ string, d machine.Disk) error {
+	return f.note(fmt.Sprintf("resize %s %d", d.ID, d.Size>>30))
+}
+func (f *fakeMachines) Frozen(ctx context.Context, _ string, work func(context.Context) error) error {
+	return errors.Join(f.note("freeze"), work(ctx))
+}
+func (f *fakeMachines) WriteRaw(_ context.Context, d machine.Disk, raw string) error {
+	written, err := os.ReadFile(d.Path)
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(raw, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = out.WriteAt(written, store.BlockSize)
+	return errors.Join(f.note("convert"), err, out.Close())
+}
+
 func (f *fakeMachines) made() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,23 +102,27 @@ func TestInstanceLife(t *testing.T) {
 	in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte("RS_rn_id=1")))
 	in.TagSpecifications = []ec2types.TagSpecification{{ResourceType: "instance", Tags: []ec2types.Tag{{Key: aws.String("Name"), Value: aws.String("web")}}}}
 	in.MetadataOptions = &ec2types.InstanceMetadataOptionsRequest{InstanceMetadataTags: "enabled"}
-	in.SecurityGroupIds, in.SubnetId = []string{"sg-1"}, aws.String("subnet-1")
+	group, subnet := c.newGroup("web"), c.subnets()[1]
+	in.SecurityGroupIds, in.SubnetId = []string{group}, subnet.SubnetId
 	in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(4)}}}
 	out, err := c.ec2.RunInstances(t.Context(), in)
 	require.NoError(t, err)
 	require.Equal(t, ec2types.InstanceStateNamePending, out.Instances[0].State.Name)
 	id := *out.Instances[0].InstanceId
 	inst := c.reaches(id, "running")
-	require.Equal(t, machine.GuestIP, *inst.PrivateIpAddress)
+	require.Regexp(t, `^127\.86\.(1[6-9]|2\d|3[01])\.\d+$`, *inst.PrivateIpAddress)
+	require.Equal(t, strings.Replace(*inst.PrivateIpAddress, "127.86.", "127.87.", 1), *inst.PublicIpAddress)
+	require.Equal(t, *subnet.AvailabilityZone, *inst.Placement.AvailabilityZone)
 	require.Contains(t, tagsOf(inst), "rightimage:local-ssh=127.0.0.1:2222")
-	require.Equal(t, "sg-1", *inst.SecurityGroups[0].GroupId)
+	require.Equal(t, group, *inst.SecurityGroups[0].GroupId)
 
 	spec := m.specs[id]
 	require.Equal(t, "RS_rn_id=1", string(spec.UserData))
 	require.Equal(t, region, spec.Region)
 	require.Equal(t, map[string]string{"Name": "web"}, spec.Tags)
-	require.Equal(t, []int{512, 1, 4 << 30}, []int{spec.MemoryMiB, spec.CPUs, int(spec.DiskSize)})
-	require.FileExists(t, spec.RawDisk)
+	require.Equal(t, []int{512, 1, 4 << 30}, []int{spec.MemoryMiB, spec.CPUs, int(spec.Disks[0].Size)})
+	require.FileExists(t, spec.Disks[0].Base)
+	require.Equal(t, []string{*inst.PrivateIpAddress, *inst.PublicIpAddress}, spec.Addresses)
 
 	console, err := c.ec2.GetConsoleOutput(t.Context(), &ec2.GetConsoleOutputInput{InstanceId: &id})
 	require.NoError(t, err)
@@ -109,7 +141,7 @@ func TestInstanceLife(t *testing.T) {
 	stopped, err := c.ec2.StopInstances(t.Context(), &ec2.StopInstancesInput{InstanceIds: []string{id}})
 	require.NoError(t, err)
 	require.Equal(t, ec2types.InstanceStateNameRunning, stopped.StoppingInstances[0].PreviousState.Name)
-	c.reaches(id, "stopped")
+	require.Nil(t, c.reaches(id, "stopped").PublicIpAddress)
 	_, err = c.ec2.RebootInstances(t.Context(), &ec2.RebootInstancesInput{InstanceIds: []string{id}})
 	require.Equal(t, "IncorrectInstanceState", codeOf(t, err))
 	_, err = c.ec2.StartInstances(t.Context(), &ec2.StartInstancesInput{InstanceIds: []string{id}})
@@ -119,7 +151,7 @@ func TestInstanceLife(t *testing.T) {
 	require.NoError(t, err)
 	inst = c.reaches(id, "terminated")
 	require.Equal(t, "Client.UserInitiatedShutdown", *inst.StateReason.Code)
-	require.NoFileExists(t, spec.RawDisk)
+	require.NoFileExists(t, spec.Disks[0].Base)
 	_, err = c.ec2.StartInstances(t.Context(), &ec2.StartInstancesInput{InstanceIds: []string{id}})
 	require.Equal(t, "IncorrectInstanceState", codeOf(t, err))
 	require.Equal(t, []string{"start", "reboot", "stop 4m0s", "start", "stop 4m0s", "forget"}, m.made())

@@ -40,7 +40,11 @@ func (f *fleet) update(region, id string, change func(*store.Instance)) error {
 			return nil
 		}
 		change(&inst)
-		return r.Instances.Put(inst)
+		var err error
+		if inst.State == store.InstanceTerminated {
+			err = f.store.Release(r, &inst)
+		}
+		return errors.Join(err, r.Instances.Put(inst))
 	})
 }
 
@@ -48,6 +52,7 @@ func (f *fleet) update(region, id string, change func(*store.Instance)) error {
 func (f *fleet) ended(i *store.Instance, state, code, message string) {
 	i.State, i.StateCode, i.StateMessage = state, code, message
 	i.EndTime, i.Tags = f.store.Now().UTC(), withoutTag(i.Tags, sshTag)
+	i.PublicIP = ""
 	if state == store.InstanceTerminated {
 		i.PrivateIP = ""
 	}
@@ -60,6 +65,32 @@ func (f *fleet) settle() error {
 	for _, region := range f.store.Regions() {
 		for _, inst := range f.all(region) {
 			errs = append(errs, f.settleOne(region, inst))
+		}
+		errs = append(errs, f.store.Update(region, f.settleDisks))
+	}
+	return errors.Join(errs...)
+}
+
+// settleDisks ends what was cut off: snapshots of volumes, the images that wait
+// for them, and volumes that were on their way out.
+func (f *fleet) settleDisks(r *store.Region) error {
+	const why = "the local cloud was shut down before the snapshot was complete"
+	var errs []error
+	for _, snap := range r.Snapshots.All() {
+		if snap.FromVolume() && !snap.Sealed && snap.FailWith == "" {
+			snap.FailWith, snap.CompletedAt = why, f.store.Now()
+			errs = append(errs, r.Snapshots.Put(snap))
+		}
+	}
+	for _, img := range r.Images.All() {
+		if img.ReadyAt.Equal(store.Unknown()) {
+			img.ReadyAt, img.State, img.StateMessage = f.store.Now(), store.ImageFailed, why
+			errs = append(errs, r.Images.Put(img))
+		}
+	}
+	for _, v := range r.Volumes.All() {
+		if v.Attachment.Leaving {
+			errs = append(errs, r.Detach(v))
 		}
 	}
 	return errors.Join(errs...)
@@ -130,12 +161,19 @@ func withoutTag(tags map[string]string, key string) map[string]string {
 // them has happened.
 type records struct{}
 
-func (records) Start(context.Context, machine.Spec) error         { return nil }
-func (records) Stop(context.Context, string, time.Duration) error { return nil }
-func (records) Reboot(context.Context, string) error              { return nil }
-func (records) Forget(string) error                               { return nil }
-func (records) Close() error                                      { return nil }
-func (records) Status(id string) (machine.Status, error)          { return machine.Status{ID: id}, nil }
+func (records) Start(context.Context, machine.Spec) error            { return nil }
+func (records) Stop(context.Context, string, time.Duration) error    { return nil }
+func (records) Reboot(context.Context, string) error                 { return nil }
+func (records) Forget(string) error                                  { return nil }
+func (records) Close() error                                         { return nil }
+func (records) Status(id string) (machine.Status, error)             { return machine.Status{ID: id}, nil }
+func (records) Plug(context.Context, string, machine.Disk) error     { return nil }
+func (records) Unplug(context.Context, string, machine.Disk) error   { return nil }
+func (records) Resize(context.Context, string, machine.Disk) error   { return nil }
+func (records) WriteRaw(context.Context, machine.Disk, string) error { return machine.ErrUnknown }
+func (records) Frozen(ctx context.Context, _ string, work func(context.Context) error) error {
+	return work(ctx)
+}
 func (records) Console(id string) ([]byte, error) {
 	return fmt.Appendf(nil, "%s is a record only: the local cloud runs with --no-boot, so nothing was booted.\n", id), nil
 }

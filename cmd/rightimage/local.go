@@ -69,6 +69,7 @@ func localCommand() *cobra.Command {
 	flags.Lookup("secret-key").DefValue = ""
 	flags.IntVar(&f.cfg.MemoryMiB, "memory", 1024, "memory of each instance in MiB")
 	flags.IntVar(&f.cfg.CPUs, "cpus", 2, "virtual CPUs of each instance")
+	flags.IntVar(&f.cfg.SSHPort, "ssh-port", 2222, "port for ssh at the addresses of instances where port 22 cannot be had")
 	flags.StringSliceVar(&f.cfg.Regions, "regions", nil, "the regions there are (default: sixteen of AWS's)")
 	flags.StringVar(&f.cfg.Account, "account", local.DefaultAccount, "account id that owns everything")
 	flags.StringArrayVar(&f.cfg.Deny, "deny", nil, "answer \"not authorized\" to an action, such as ec2:RegisterImage or ebs:*; repeatable")

@@ -46,7 +46,7 @@ type handler func(*request) (reply, error)
 
 // actions are the tables of what this cloud can do; each file has its own.
 func (s *Service) actions() []map[string]handler {
-	return []map[string]handler{s.imageActions(), s.snapshotActions(), s.settingActions(), s.machineActions(), s.commonActions()}
+	return []map[string]handler{s.imageActions(), s.snapshotActions(), s.settingActions(), s.machineActions(), s.volumeActions(), s.networkActions(), s.fleetActions(), s.commonActions()}
 }
 
 func (s *Service) handler(action string) (handler, bool) {

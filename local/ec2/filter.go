@@ -119,6 +119,8 @@ func only[T any](f func(T) string) func(T) []string {
 	return func(row T) []string { return []string{f(row)} }
 }
 
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
 func boolText[T any](f func(T) bool) func(T) []string {
 	return func(row T) []string { return []string{strconv.FormatBool(f(row))} }
 }

@@ -5,7 +5,6 @@ package ec2
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
@@ -20,6 +19,12 @@ func (s *Service) machineActions() map[string]handler {
 		"RebootInstances":        s.rebootInstances,
 		"TerminateInstances":     s.terminateInstances,
 		"GetConsoleOutput":       s.getConsoleOutput,
+
+		"DescribeInstanceAttribute":     s.describeAttribute,
+		"ModifyInstanceAttribute":       s.modifyAttribute,
+		"ModifyInstanceMetadataOptions": s.modifyMetadata,
+		"DescribeInstanceTypes":         s.describeTypes,
+		"DescribeInstanceTypeOfferings": s.describeOfferings,
 	}
 }
 
@@ -66,7 +71,16 @@ type instanceItem struct {
 	Tenancy            string          `xml:"placement>tenancy"`
 	Monitoring         string          `xml:"monitoring>state"`
 	SubnetID           string          `xml:"subnetId,omitempty"`
+	VPC                string          `xml:"vpcId,omitempty"`
 	PrivateIP          string          `xml:"privateIpAddress,omitempty"`
+	PublicIP           string          `xml:"ipAddress,omitempty"`
+	Interfaces         set[nicItem]    `xml:"networkInterfaceSet"`
+	Profile            *profileItem    `xml:"iamInstanceProfile"`
+	Lifecycle          string          `xml:"instanceLifecycle,omitempty"`
+	SpotRequestID      string          `xml:"spotInstanceRequestId,omitempty"`
+	SourceDestCheck    bool            `xml:"sourceDestCheck"`
+	SriovNetSupport    string          `xml:"sriovNetSupport,omitempty"`
+	TpmSupport         string          `xml:"tpmSupport,omitempty"`
 	Groups             set[groupItem]  `xml:"groupSet"`
 	StateReason        *reason         `xml:"stateReason"`
 	Architecture       string          `xml:"architecture"`
@@ -94,6 +108,11 @@ type volumeItem struct {
 	DeleteOnTermination bool   `xml:"ebs>deleteOnTermination"`
 }
 
+type profileItem struct {
+	ARN string `xml:"arn"`
+	ID  string `xml:"id"`
+}
+
 type metadataItem struct {
 	State        string `xml:"state"`
 	HTTPTokens   string `xml:"httpTokens"`
@@ -116,24 +135,45 @@ func (s *Service) instanceItem(i store.Instance) instanceItem {
 	item := instanceItem{
 		InstanceID: i.ID, ImageID: i.ImageID, State: stateOf(i.State), Transition: i.Transition, KeyName: i.KeyName,
 		LaunchIndex: i.LaunchIndex, InstanceType: i.InstanceType, LaunchTime: stamp(i.LaunchTime), Zone: i.Zone,
-		Tenancy: "default", Monitoring: "disabled", SubnetID: i.SubnetID, PrivateIP: i.PrivateIP, Groups: groupSet(i.Groups),
+		Tenancy: "default", Monitoring: monitoring(i), Groups: groupSet(i.Groups), EbsOptimized: i.EbsOptimized,
 		Architecture: i.Image.Architecture, RootDeviceType: "ebs", RootDeviceName: i.Image.RootDeviceName,
 		VirtualizationType: i.Image.VirtualizationType, ClientToken: i.ClientToken, Tags: tagSet(i.Tags), Hypervisor: "xen",
-		EnaSupport: i.Image.EnaSupport, BootMode: i.Image.BootMode, CurrentBootMode: "legacy-bios",
+		EnaSupport: i.Image.EnaSupport, SriovNetSupport: i.Image.SriovNetSupport, TpmSupport: i.Image.TpmSupport, BootMode: i.Image.BootMode, CurrentBootMode: "legacy-bios",
 		PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances",
-		Metadata: metadataItem{"applied", i.Metadata.HTTPTokens, i.Metadata.HopLimit, i.Metadata.HTTPEndpoint, "disabled", i.Metadata.InstanceTags},
+		Metadata: metadataOf(i),
 	}
 	if i.StateCode != "" {
 		item.StateReason = &reason{i.StateCode, i.StateMessage}
 	}
+	if i.SpotRequestID != "" {
+		item.Lifecycle, item.SpotRequestID = "spot", i.SpotRequestID
+	}
+	if i.Profile.ARN != "" {
+		item.Profile = &profileItem{i.Profile.ARN, i.Profile.ID}
+	}
 	if i.State == store.InstanceTerminated {
 		return item
 	}
+	item.SubnetID, item.VPC, item.PrivateIP, item.PublicIP = i.SubnetID, i.VPCID, i.PrivateIP, i.PublicIP
+	item.PrivateDNSName, item.DNSName = privateName(i), publicName(i)
+	item.Interfaces.Items = []nicItem{s.nicItem(i)}
+	item.SourceDestCheck = !i.NoSourceDestCheck
 	for _, d := range i.BlockDevices {
 		item.BlockDevices.Items = append(item.BlockDevices.Items,
 			volumeItem{d.DeviceName, d.VolumeID, "attached", stamp(i.LaunchTime), d.DeleteOnTermination})
 	}
 	return item
+}
+
+func metadataOf(i store.Instance) metadataItem {
+	return metadataItem{"applied", i.Metadata.HTTPTokens, i.Metadata.HopLimit, i.Metadata.HTTPEndpoint, "disabled", i.Metadata.InstanceTags}
+}
+
+func monitoring(i store.Instance) string {
+	if i.Monitoring {
+		return "enabled"
+	}
+	return "disabled"
 }
 
 func groupSet(groups []store.Group) set[groupItem] {
@@ -196,44 +236,4 @@ func (s *Service) describeInstances(r *request) (reply, error) {
 		rows = rows[n:]
 	}
 	return out, nil
-}
-
-func (s *Service) instanceFilters() attributes[store.Instance] {
-	type inst = store.Instance
-	volume := func(f func(store.BlockDevice) string) func(inst) []string {
-		return func(i inst) (out []string) {
-			for _, d := range i.BlockDevices {
-				out = append(out, f(d))
-			}
-			return out
-		}
-	}
-	return attributes[inst]{
-		tags: func(i inst) map[string]string { return i.Tags },
-		fields: map[string]func(inst) []string{
-			"instance-id":                      only(func(i inst) string { return i.ID }),
-			"instance-state-name":              only(func(i inst) string { return i.State }),
-			"instance-state-code":              only(func(i inst) string { return strconv.Itoa(stateOf(i.State).Code) }),
-			"instance-type":                    only(func(i inst) string { return i.InstanceType }),
-			"image-id":                         only(func(i inst) string { return i.ImageID }),
-			"architecture":                     only(func(i inst) string { return i.Image.Architecture }),
-			"availability-zone":                only(func(i inst) string { return i.Zone }),
-			"boot-mode":                        only(func(i inst) string { return i.Image.BootMode }),
-			"client-token":                     only(func(i inst) string { return i.ClientToken }),
-			"key-name":                         only(func(i inst) string { return i.KeyName }),
-			"launch-time":                      only(func(i inst) string { return stamp(i.LaunchTime) }),
-			"owner-id":                         only(func(inst) string { return s.Account }),
-			"private-ip-address":               only(func(i inst) string { return i.PrivateIP }),
-			"reason":                           only(func(i inst) string { return i.Transition }),
-			"reservation-id":                   only(func(i inst) string { return i.ReservationID }),
-			"root-device-name":                 only(func(i inst) string { return i.Image.RootDeviceName }),
-			"root-device-type":                 only(func(inst) string { return "ebs" }),
-			"state-reason-code":                only(func(i inst) string { return i.StateCode }),
-			"subnet-id":                        only(func(i inst) string { return i.SubnetID }),
-			"virtualization-type":              only(func(i inst) string { return i.Image.VirtualizationType }),
-			"block-device-mapping.volume-id":   volume(func(d store.BlockDevice) string { return d.VolumeID }),
-			"block-device-mapping.device-name": volume(func(d store.BlockDevice) string { return d.DeviceName }),
-			"metadata-options.http-tokens":     only(func(i inst) string { return i.Metadata.HTTPTokens }),
-		},
-	}
 }

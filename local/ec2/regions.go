@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/call"
+	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
 type describeRegionsReply struct {
@@ -65,8 +66,10 @@ type zoneItem struct {
 	ZoneType    string `xml:"zoneType"`
 }
 
-// zones of a region: three, as most have.
-func zones(region string) []string { return []string{region + "a", region + "b", region + "c"} }
+// zoneID is the id of a zone, which on AWS is the same for all accounts.
+func zoneID(region, zone string) string {
+	return strings.ReplaceAll(region, "-", "") + "-az" + string(rune('1'+slices.Index(store.Zones(region), zone)))
+}
 
 func (s *Service) describeZones(r *request) (reply, error) {
 	names, ids, filters := r.list("ZoneName"), r.list("ZoneId"), r.filters()
@@ -74,15 +77,15 @@ func (s *Service) describeZones(r *request) (reply, error) {
 	if err := r.checked(); err != nil {
 		return nil, err
 	}
-	all := zones(r.Region)
+	all := store.Zones(r.Region)
 	for _, name := range names {
 		if !slices.Contains(all, name) {
 			return nil, call.Errorf("InvalidParameterValue", "Invalid availability zone: [%s]", name)
 		}
 	}
 	var rows []zoneItem
-	for i, name := range all {
-		id := strings.ReplaceAll(r.Region, "-", "") + "-az" + string(rune('1'+i))
+	for _, name := range all {
+		id := zoneID(r.Region, name)
 		if len(names) > 0 && !slices.Contains(names, name) || len(ids) > 0 && !slices.Contains(ids, id) {
 			continue
 		}

@@ -30,6 +30,8 @@ type transition struct {
 	next map[string]string // from state to state; the same state: nothing to do
 	mark func(*store.Instance)
 	act  func(id string)
+	// refuse says what else speaks against it; nil: nothing.
+	refuse func(store.Instance) error
 }
 
 func (s *Service) startInstances(r *request) (reply, error) {
@@ -41,6 +43,7 @@ func (s *Service) startInstances(r *request) (reply, error) {
 		mark: func(i *store.Instance) {
 			i.LaunchTime = s.Store.Now().UTC()
 			i.Transition, i.StateCode, i.StateMessage = "", "", ""
+			i.PublicIP = publicAddress(*i)
 		},
 		act: func(id string) { s.Fleet.Launch(r.Region, id) },
 	})
@@ -55,19 +58,38 @@ func (s *Service) stopInstances(r *request) (reply, error) {
 		},
 		mark: s.byUser,
 		act:  func(id string) { s.Fleet.Stop(r.Region, id, force) },
+		refuse: func(i store.Instance) error {
+			switch {
+			case i.SpotRequestID != "":
+				return call.Errorf("UnsupportedOperation", "You can't stop the Spot Instance '%s' because it is associated with a one-time Spot Instance request. You can only stop Spot Instances associated with persistent Spot Instance requests.", i.ID)
+			case i.NoStop:
+				return call.Errorf("OperationNotPermitted", "The instance '%s' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.", i.ID)
+			}
+			return nil
+		},
 	})
 }
 
 func (s *Service) terminateInstances(r *request) (reply, error) {
 	r.ignore("SkipOsShutdown", "Force")
+	return s.changeState(r, s.termination(r.Region))
+}
+
+func (s *Service) termination(region string) transition {
 	ends := map[string]string{store.InstanceTerminated: store.InstanceTerminated}
 	for _, from := range []string{store.InstancePending, store.InstanceRunning, store.InstanceStopping, store.InstanceStopped, store.InstanceShuttingDown} {
 		ends[from] = store.InstanceShuttingDown
 	}
-	return s.changeState(r, transition{
+	return transition{
 		verb: "terminated", next: ends, mark: s.byUser,
-		act: func(id string) { s.Fleet.Terminate(r.Region, id) },
-	})
+		act: func(id string) { s.Fleet.Terminate(region, id) },
+		refuse: func(i store.Instance) error {
+			if i.NoTermination {
+				return call.Errorf("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", i.ID)
+			}
+			return nil
+		},
+	}
 }
 
 func (s *Service) rebootInstances(r *request) (reply, error) {
@@ -96,9 +118,13 @@ func (s *Service) changeState(r *request, t transition) (reply, error) {
 	if err := r.checked(); err != nil {
 		return nil, err
 	}
+	return s.transit(r.Region, ids, t)
+}
+
+func (s *Service) transit(region string, ids []string, t transition) (reply, error) {
 	out := &stateChangeReply{}
 	var act []string
-	err := s.Store.Update(r.Region, func(reg *store.Region) error {
+	err := s.Store.Update(region, func(reg *store.Region) error {
 		rows, err := findInstances(reg, ids)
 		if err != nil {
 			return err
@@ -106,6 +132,11 @@ func (s *Service) changeState(r *request, t transition) (reply, error) {
 		for _, i := range rows {
 			if t.next[i.State] == "" {
 				return call.Errorf("IncorrectInstanceState", "The instance '%s' is not in a state from which it can be %s.", i.ID, t.verb)
+			}
+			if t.refuse != nil {
+				if err := t.refuse(i); err != nil {
+					return err
+				}
 			}
 		}
 		for _, i := range rows {

@@ -73,52 +73,6 @@ func (p params) tagSpecs(types ...string) map[string]map[string]string {
 	return out
 }
 
-// tagged is a resource with its tags and the way to write them back.
-type tagged struct {
-	kind string
-	tags map[string]string
-	put  func(map[string]string) error
-}
-
-// resource finds a resource of any kind by its id.
-func resource(reg *store.Region, id string) (tagged, error) {
-	prefix, _, _ := strings.Cut(id, "-")
-	switch prefix {
-	case "snap":
-		return taggedIn(reg.Snapshots, "snapshot", "InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id,
-			func(v store.Snapshot) map[string]string { return v.Tags },
-			func(v store.Snapshot, t map[string]string) store.Snapshot { v.Tags = t; return v })
-	case "ami":
-		return taggedIn(reg.Images, "image", "InvalidAMIID.NotFound", "The image id '[%s]' does not exist", id,
-			func(v store.Image) map[string]string { return v.Tags },
-			func(v store.Image, t map[string]string) store.Image { v.Tags = t; return v })
-	case "i":
-		return taggedIn(reg.Instances, "instance", "InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id,
-			func(v store.Instance) map[string]string { return v.Tags },
-			func(v store.Instance, t map[string]string) store.Instance { v.Tags = t; return v })
-	case "key":
-		return taggedIn(reg.KeyPairs, "key-pair", "InvalidKeyPair.NotFound", "The key pair ID '%s' does not exist", id,
-			func(v store.KeyPair) map[string]string { return v.Tags },
-			func(v store.KeyPair, t map[string]string) store.KeyPair { v.Tags = t; return v })
-	}
-	return tagged{}, call.Errorf("InvalidID", "The ID '%s' is not valid", id)
-}
-
-// table is the part of a store table that taggedIn needs.
-type table[T any] interface {
-	Get(id string) (T, bool)
-	Put(T) error
-}
-
-func taggedIn[T any](t table[T], kind, code, message, id string, get func(T) map[string]string, set func(T, map[string]string) T) (tagged, error) {
-	row, ok := t.Get(id)
-	if !ok {
-		return tagged{}, call.Errorf(code, message, id)
-	}
-	put := func(tags map[string]string) error { return t.Put(set(row, tags)) }
-	return tagged{kind, get(row), put}, nil
-}
-
 // createTags adds tags to, or overwrites tags of, all named resources or none.
 func (s *Service) createTags(r *request) (reply, error) {
 	tags := r.tags("Tag")
@@ -248,17 +202,8 @@ func allTags(reg *store.Region) []tagRow {
 			rows = append(rows, tagRow{id, kind, k, v})
 		}
 	}
-	for _, v := range reg.Images.All() {
-		add(v.ID, "image", v.Tags)
-	}
-	for _, v := range reg.Snapshots.All() {
-		add(v.ID, "snapshot", v.Tags)
-	}
-	for _, v := range reg.Instances.All() {
-		add(v.ID, "instance", v.Tags)
-	}
-	for _, v := range reg.KeyPairs.All() {
-		add(v.ID, "key-pair", v.Tags)
+	for _, k := range taggables() {
+		k.each(reg, func(id string, tags map[string]string) { add(id, k.kind, tags) })
 	}
 	slices.SortFunc(rows, func(a, b tagRow) int {
 		return cmp.Compare(a.ResourceID+"/"+a.Key, b.ResourceID+"/"+b.Key)

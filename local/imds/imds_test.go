@@ -71,6 +71,31 @@ func (f fixture) get(t *testing.T, path string) (int, string) {
 	return f.do(t, http.MethodGet, path, tokenHeader, f.token(t))
 }
 
+func TestProfileAndPublicAddress(t *testing.T) {
+	with := example()
+	with.PublicIP, with.Spot, with.LaunchIndex = "127.87.0.9", true, 2
+	with.Profile = Profile{ARN: "arn:aws:iam::123456789012:instance-profile/p", ID: "AIPA1", Role: "role"}
+	f := serve(t, with)
+	for path, want := range map[string]string{
+		"public-ipv4": "127.87.0.9", "instance-life-cycle": "spot", "ami-launch-index": "2",
+		"iam": "info\nsecurity-credentials/", "iam/security-credentials/": "role",
+	} {
+		status, body := f.get(t, "/latest/meta-data/"+path)
+		require.Equal(t, http.StatusOK, status, path)
+		require.Equal(t, want, body, path)
+	}
+	_, body := f.get(t, "/latest/meta-data/iam/info")
+	require.Contains(t, body, `"InstanceProfileArn": "arn:aws:iam::123456789012:instance-profile/p"`)
+	_, body = f.get(t, "/latest/meta-data/iam/security-credentials/role")
+	require.Contains(t, body, `"Expiration": "2036-11-24T10:00:00Z"`)
+
+	f = serve(t, example())
+	for _, path := range []string{"iam/info", "public-ipv4"} {
+		status, _ := f.get(t, "/latest/meta-data/"+path)
+		require.Equal(t, http.StatusNotFound, status, path)
+	}
+}
+
 func TestTree(t *testing.T) {
 	with := example()
 	with.Tags = map[string]string{"Name": "web 1", "empty": ""}
@@ -203,6 +228,6 @@ func TestAWSClient(t *testing.T) {
 
 func TestDocumentIsJSON(t *testing.T) {
 	var doc map[string]any
-	require.NoError(t, json.Unmarshal(document(example()), &doc))
+	require.NoError(t, json.Unmarshal([]byte(document(example())), &doc))
 	require.Equal(t, "2026-11-24T10:00:00Z", doc["pendingTime"])
 }

@@ -157,7 +157,7 @@ func (s *Server) areas() string {
 }
 
 func (s *Server) dynamic() map[string]string {
-	return map[string]string{"instance-identity/document": string(document(s.instance))}
+	return map[string]string{"instance-identity/document": document(s.instance)}
 }
 
 // clean drops the leading slash and doubled ones, as EC2 takes them.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +34,23 @@ type Instance struct {
 	UserData         []byte
 	// Tags appear under tags/instance; nil: the launch did not enable that.
 	Tags map[string]string
+	// PublicIP is empty for an instance without one.
+	PublicIP string
+	// LaunchIndex counts the instances of one launch from 0.
+	LaunchIndex int
+	// Spot is true for a spot instance.
+	Spot bool
+	// Profile is the instance profile; the zero value is none.
+	Profile Profile
+}
+
+// Profile is an instance profile as its instance sees it.
+type Profile struct {
+	ARN string
+	ID  string
+	// Role is the name under which its credentials are; empty: the profile has
+	// no role.
+	Role string
 }
 
 // keyEntry is the directory whose listing has a form of its own: "0=NAME".
@@ -46,7 +64,7 @@ func leaves(i Instance) map[string]string {
 	groups := strings.Join(i.SecurityGroups, "\n")
 	all := map[string]string{
 		"ami-id":                         i.ImageID,
-		"ami-launch-index":               "0",
+		"ami-launch-index":               strconv.Itoa(i.LaunchIndex),
 		"ami-manifest-path":              "(unknown)",
 		"block-device-mapping/ami":       i.RootDevice,
 		"block-device-mapping/root":      i.RootDevice,
@@ -55,7 +73,7 @@ func leaves(i Instance) map[string]string {
 		"hostname":                       i.Hostname,
 		"instance-action":                "none",
 		"instance-id":                    i.ID,
-		"instance-life-cycle":            "on-demand",
+		"instance-life-cycle":            lifeCycle(i),
 		"instance-type":                  i.Type,
 		"local-hostname":                 i.Hostname,
 		"local-ipv4":                     i.PrivateIP,
@@ -79,12 +97,53 @@ func leaves(i Instance) map[string]string {
 		nic + "vpc-ipv4-cidr-block":      "169.254.169.0/24",
 		nic + "vpc-ipv4-cidr-blocks":     "169.254.169.0/24",
 		"placement/availability-zone-id": zoneID(zone),
+		"public-ipv4":                    i.PublicIP,
+		nic + "public-ipv4s":             i.PublicIP,
 	}
+	addProfile(all, i)
 	maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
 	for name, value := range i.Tags {
 		all["tags/instance/"+name] = value // an empty tag is an entry still
 	}
 	return all
+}
+
+func lifeCycle(i Instance) string {
+	if i.Spot {
+		return "spot"
+	}
+	return "on-demand"
+}
+
+// addProfile adds iam/info and the credentials of the role. They are good for a
+// local cloud that takes any credentials, and never run out.
+func addProfile(all map[string]string, i Instance) {
+	if i.Profile.ARN == "" {
+		return
+	}
+	at := i.LaunchTime.UTC().Truncate(time.Second)
+	all["iam/info"] = indented(struct {
+		Code               string
+		LastUpdated        time.Time
+		InstanceProfileArn string
+		InstanceProfileID  string `json:"InstanceProfileId"`
+	}{"Success", at, i.Profile.ARN, i.Profile.ID})
+	if i.Profile.Role == "" {
+		return
+	}
+	all["iam/security-credentials/"+i.Profile.Role] = indented(struct {
+		Code, Type, AccessKeyId, SecretAccessKey, Token string //nolint:revive // EC2's own names
+		LastUpdated, Expiration                         time.Time
+	}{"Success", "AWS-HMAC", "ASIALOCAL", "local", "local", at, at.AddDate(10, 0, 0)})
+}
+
+// indented is JSON as EC2 writes it.
+func indented(v any) string {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return "" // strings and times always marshal
+	}
+	return string(data)
 }
 
 func withNewline(key string) string {
@@ -138,7 +197,7 @@ func look(all map[string]string, path, keyName string) (string, bool) {
 }
 
 // document is the instance identity document, with EC2's own field order.
-func document(i Instance) []byte {
+func document(i Instance) string {
 	doc := struct {
 		AccountID               string    `json:"accountId"`
 		Architecture            string    `json:"architecture"`
@@ -160,9 +219,5 @@ func document(i Instance) []byte {
 		ImageID: i.ImageID, InstanceID: i.ID, InstanceType: i.Type, PendingTime: i.LaunchTime.UTC().Truncate(time.Second),
 		PrivateIP: i.PrivateIP, Region: i.Region, Version: "2017-09-30",
 	}
-	data, err := json.MarshalIndent(doc, "", "  ")
-	if err != nil {
-		return nil // strings and a time always marshal
-	}
-	return data
+	return indented(doc)
 }

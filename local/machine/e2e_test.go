@@ -83,7 +83,7 @@ func TestGuest(t *testing.T) {
 
 	m := New(Options{Relay: []string{filepath.Join(odd, "relay"), "test-relay"}})
 	defer func() { require.NoError(t, m.Close()) }()
-	s := Spec{ID: "i-0e2e", Dir: filepath.Join(odd, "i-0e2e"), RawDisk: disk, DiskSize: 3 << 30, Region: "us-east-1", InstanceType: "t3.micro",
+	s := Spec{ID: "i-0e2e", Dir: filepath.Join(odd, "i-0e2e"), Disks: []Disk{{ID: "vol-0e2e", Path: filepath.Join(odd, "root, disk.qcow2"), Base: disk, Size: 3 << 30}}, Region: "us-east-1", InstanceType: "t3.micro",
 		UserData: []byte("hello\nguest"), Forwards: []Forward{{"169.254.169.253", 443, echo}}}
 	began := time.Now()
 	require.NoError(t, m.Start(t.Context(), s))

@@ -105,8 +105,13 @@ func after(s, key string) string {
 }
 
 func fakeImg(args []string) int {
-	if err := os.WriteFile(args[slices.Index(args, "-o")+2], []byte(strings.Join(args, " ")), 0o600); err != nil {
-		return 1
+	switch args[0] {
+	case "create":
+		if err := os.WriteFile(args[slices.Index(args, "-o")+2], []byte(strings.Join(args, " ")), 0o600); err != nil {
+			return 1
+		}
+	case "info":
+		fmt.Println(`{"virtual-size": 4096}`)
 	}
 	return 0
 }
@@ -136,7 +141,7 @@ func newFixture(t *testing.T) fixture {
 }
 
 func (f fixture) spec(kind string) Spec {
-	return Spec{ID: "i-" + kind, Dir: filepath.Join(f.dir, "instances", "i-"+kind), RawDisk: filepath.Join(f.dir, "snap.raw"),
+	return Spec{ID: "i-" + kind, Dir: filepath.Join(f.dir, "instances", "i-"+kind), Disks: []Disk{{ID: "vol-" + kind, Path: filepath.Join(f.dir, kind+".qcow2"), Base: filepath.Join(f.dir, "snap.raw")}},
 		Region: "us-east-1", InstanceType: kind, UserData: []byte("hello")}
 }
 

@@ -13,16 +13,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
-	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
 
 // Files of an instance, in its Dir.
 const (
-	overlayFile = "overlay.qcow2"
 	consoleFile = "console.log"
 	qemuLogFile = "qemu.log"
 	imdsLogFile = "imds.log"
@@ -32,61 +31,62 @@ const (
 // consoleLimit is how much of the console is kept in an answer.
 const consoleLimit = 1 << 20
 
+// defaultSSHPort is where the Addresses lead to ssh when their port 22 cannot be
+// had: the program does not run as root, or a server listens on all addresses.
+const defaultSSHPort = 2222
+
 // portTries is how often a port that somebody else took in the meantime is replaced.
 const portTries = 5
 
-// makeOverlay makes the instance's own disk over the snapshot, unless it is
-// there already. It appears under its name only when complete.
-func makeOverlay(ctx context.Context, qemuImg string, s Spec) error {
-	overlay := filepath.Join(s.Dir, overlayFile)
-	if _, err := os.Stat(overlay); err == nil {
-		return nil
-	}
-	raw, err := os.Stat(s.RawDisk)
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	part := overlay + ".part"
-	args := []string{"create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on,backing_fmt=raw,backing_file=" + optValue(s.RawDisk), part}
-	if s.DiskSize > raw.Size() {
-		args = append(args, strconv.FormatInt(s.DiskSize, 10))
-	}
-	if _, err := (run.Exec{}).Run(ctx, qemuImg, args...); err != nil {
-		_ = os.Remove(part)
-		return err
-	}
-	return os.Rename(part, overlay)
-}
-
-// runQEMU starts QEMU with the wanted port for ssh, or a free one when that is
+// runQEMU starts QEMU with the wanted ports for ssh, or others where those are
 // 0 or taken.
-func (i *instance) runQEMU(ctx context.Context, s Spec, port int) (*process, int, error) {
-	w := wiring{
-		accel: i.accel, relay: i.relay, imds: i.socket,
-		overlay: filepath.Join(s.Dir, overlayFile), console: filepath.Join(s.Dir, consoleFile),
-	}
+func (i *instance) runQEMU(ctx context.Context, s Spec, w wiring) (*process, wiring, error) {
+	w.console = filepath.Join(s.Dir, consoleFile)
 	var err error
 	for range portTries {
-		if port == 0 {
-			if port, err = freePort(ctx); err != nil {
-				return nil, 0, err
+		if w.sshPort == 0 {
+			if w.sshPort, err = freePort(ctx); err != nil {
+				return nil, w, err
 			}
 		}
-		w.sshPort = port
+		w.addrPort = addressPort(ctx, s, w.addrPort)
 		args, err := qemuArgs(s, w)
 		if err != nil {
-			return nil, 0, err
+			return nil, w, err
 		}
 		proc, err := startProcess(ctx, append([]string{i.m.opts.QEMU}, args...), filepath.Join(s.Dir, qemuLogFile))
 		if err == nil {
-			return proc, port, nil
+			if w.addrPort == 0 && len(s.Addresses) > 0 {
+				i.m.opts.Log.Warn("ssh of the machine has its loopback port only: its addresses cannot be bound",
+					"id", s.ID, "addresses", s.Addresses, "tried", []int{22, s.SSHPort}, "ssh_port", w.sshPort)
+			}
+			return proc, w, nil
 		}
 		if !strings.Contains(err.Error(), "host forwarding") {
-			return nil, 0, err
+			return nil, w, err
 		}
-		port = 0 // taken since we looked
+		w.sshPort = 0 // taken since we looked
 	}
-	return nil, 0, errors.New("no free port on the loopback for ssh")
+	return nil, w, errors.New("no free port on the loopback for ssh")
+}
+
+// addressPort returns a port that is free at all Addresses: the one of the last
+// boot, 22, the other one of the Spec, or 0 when there is none.
+func addressPort(ctx context.Context, s Spec, last int) int {
+	for _, port := range []int{last, 22, s.SSHPort} {
+		if port > 0 && len(s.Addresses) > 0 && !slices.ContainsFunc(s.Addresses, func(addr string) bool { return !canListen(ctx, addr, port) }) {
+			return port
+		}
+	}
+	return 0
+}
+
+func canListen(ctx context.Context, addr string, port int) bool {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(addr, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 func freePort(ctx context.Context) (int, error) {

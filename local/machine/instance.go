@@ -26,14 +26,16 @@ type instance struct {
 
 	op sync.Mutex // held by the one operation (start, stop, reboot) under way
 
-	mu      sync.Mutex // guards the rest
-	giveUp  context.CancelCauseFunc
-	spec    Spec
-	proc    *process // nil when stopped
-	meta    *metadata
-	port    int
-	started time.Time
-	reason  string
+	mu     sync.Mutex // guards the rest
+	giveUp context.CancelCauseFunc
+	spec   Spec
+	proc   *process // nil when stopped
+	meta   *metadata
+	port   int // of sshHost
+	// addrPort is the port of the Addresses, 0 when they could not be had.
+	addrPort int
+	started  time.Time
+	reason   string
 	// rebooting is set while a reboot has no process; the machine counts as running.
 	rebooting bool
 }
@@ -72,8 +74,10 @@ func (i *instance) start(ctx context.Context, s Spec) error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
 	}
-	if err := makeOverlay(ctx, i.m.opts.QEMUImg, s); err != nil {
-		return err
+	for _, d := range s.Disks {
+		if err := d.make(ctx, i.m.opts.QEMUImg); err != nil {
+			return err
+		}
 	}
 	meta, err := serveMetadata(s, i.socket)
 	if err != nil {
@@ -93,19 +97,19 @@ func (i *instance) start(ctx context.Context, s Spec) error {
 // kept, so that a reboot changes nothing for those who log in.
 func (i *instance) boot(ctx context.Context) error {
 	i.mu.Lock()
-	s, port := i.spec, i.port
+	s, w := i.spec, wiring{accel: i.accel, relay: i.relay, imds: i.socket, sshPort: i.port, addrPort: i.addrPort}
 	i.mu.Unlock()
-	proc, port, err := i.runQEMU(ctx, s, port)
+	proc, w, err := i.runQEMU(ctx, s, w)
 	if err != nil {
 		return err
 	}
-	if err := writeSSH(s.Dir, port); err != nil {
+	if err := writeSSH(s.Dir, w.sshPort); err != nil {
 		proc.kill()
 		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.proc, i.port, i.started, i.reason = proc, port, time.Now(), ""
+	i.proc, i.port, i.addrPort, i.started, i.reason = proc, w.sshPort, w.addrPort, time.Now(), ""
 	i.m.running.Add(1)
 	go i.watch(proc)
 	return nil
@@ -250,7 +254,7 @@ func powerDown(ctx context.Context, proc *process, bound time.Duration) bool {
 func (i *instance) status() Status {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	st := Status{ID: i.id, State: StateStopped, Accel: i.accel, Started: i.started, Reason: i.reason, SSHHost: sshHost, SSHPort: i.port}
+	st := Status{ID: i.id, State: StateStopped, Accel: i.accel, Started: i.started, Reason: i.reason, SSHHost: sshHost, SSHPort: i.port, AddressPort: i.addrPort}
 	if i.proc != nil {
 		st.State, st.PID = StateRunning, i.proc.pid
 	} else if i.rebooting {

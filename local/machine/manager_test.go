@@ -99,9 +99,9 @@ func TestStartErrors(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknown)
 
 	s := f.spec(obedient)
-	s.RawDisk = filepath.Join(f.dir, "absent")
+	s.Disks = []Disk{{ID: "vol-1", Path: filepath.Join(f.dir, "absent.qcow2"), Base: filepath.Join(f.dir, "absent")}}
 	require.ErrorContains(t, f.Start(t.Context(), s), "absent")
-	s.RawDisk = ""
+	s.Disks = nil
 	require.ErrorContains(t, f.Start(t.Context(), s), "must be set")
 	s = f.spec(obedient)
 	s.Forwards = []Forward{{GuestAddr: "10.0.0.1", GuestPort: 443, HostAddr: "127.0.0.1:1"}}

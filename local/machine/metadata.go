@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,22 +63,25 @@ func (s Spec) metadata() imds.Instance {
 		Account: s.Account, Architecture: "x86_64", PrivateIP: s.PrivateIP, Hostname: s.Hostname, MAC: MAC(s.ID),
 		ReservationID: s.ReservationID, KeyName: s.KeyName, PublicKey: s.PublicKey, SecurityGroups: s.SecurityGroups,
 		RootDevice: s.RootDevice, LaunchTime: s.LaunchTime, UserData: s.UserData, Tags: s.Tags,
+		PublicIP: s.PublicIP, Profile: s.Profile, LaunchIndex: s.LaunchIndex, Spot: s.Spot,
 	}
 }
 
 // complete checks the spec and fills in what was left to us.
 func (s Spec) complete() (Spec, error) {
-	if s.ID == "" || s.Dir == "" || s.RawDisk == "" {
-		return s, errors.New("spec: ID, Dir and RawDisk must be set")
+	if s.ID == "" || s.Dir == "" || len(s.Disks) == 0 {
+		return s, errors.New("spec: ID, Dir and Disks must be set")
 	}
 	if strings.ContainsAny(s.ID, "/\x00") {
 		return s, fmt.Errorf("spec: ID %q is no instance id", s.ID)
 	}
 	var errs []error
-	for what, p := range map[string]*string{"instance folder": &s.Dir, "snapshot": &s.RawDisk} {
-		abs, err := filepath.Abs(*p) // QEMU and its relays may run elsewhere
-		*p = abs
-		errs = append(errs, err, checkText(what, abs))
+	dir, err := filepath.Abs(s.Dir) // QEMU and its relays may run elsewhere
+	s.Dir = dir
+	errs = append(errs, err, checkText("instance folder", dir))
+	s.Disks = slices.Clone(s.Disks)
+	for i := range s.Disks {
+		errs = append(errs, s.Disks[i].complete())
 	}
 	errs = append(errs, checkText("instance id", s.ID), checkText("instance type", s.InstanceType))
 	for _, f := range s.Forwards {
@@ -85,6 +89,7 @@ func (s Spec) complete() (Spec, error) {
 	}
 	setDefault(&s.CPUs, 2)
 	setDefault(&s.MemoryMiB, 1024)
+	setDefault(&s.SSHPort, defaultSSHPort)
 	setDefault(&s.PrivateIP, GuestIP)
 	setDefault(&s.Hostname, fmt.Sprintf("ip-%s.%s.compute.internal", strings.ReplaceAll(s.PrivateIP, ".", "-"), s.Region))
 	setDefault(&s.RootDevice, "/dev/xvda")

@@ -44,11 +44,12 @@ func baseArgs(accel string, cpus, memoryMiB int) []string {
 // wiring is what a machine is connected to, beside its Spec.
 type wiring struct {
 	accel   string
-	overlay string
 	console string
 	imds    string // path of the metadata service's socket
 	relay   []string
 	sshPort int
+	// addrPort is the port at which the Addresses lead to the guest's ssh; 0: none.
+	addrPort int
 }
 
 // qemuArgs is the whole command line after the program.
@@ -61,17 +62,19 @@ func qemuArgs(s Spec, w wiring) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(baseArgs(w.accel, s.CPUs, s.MemoryMiB),
+	disks, err := diskArgs(s.Disks)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(baseArgs(w.accel, s.CPUs, s.MemoryMiB), []string{
 		"-name", optValue(s.ID),
-		"-smbios", "type=1,manufacturer=Amazon EC2,product="+optValue(s.InstanceType)+",uuid="+ec2UUID(s.ID)+",serial="+ec2UUID(s.ID),
-		"-drive", "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,detect-zeroes=unmap,file="+optValue(w.overlay),
-		"-device", "virtio-blk-pci,drive=root,bootindex=0",
+		"-smbios", "type=1,manufacturer=Amazon EC2,product=" + optValue(s.InstanceType) + ",uuid=" + ec2UUID(s.ID) + ",serial=" + ec2UUID(s.ID),
 		"-netdev", netdev,
-		"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+MAC(s.ID),
+		"-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + MAC(s.ID),
 		"-device", "virtio-rng-pci",
-		"-chardev", "file,id=serial,append=on,path="+optValue(w.console),
+		"-chardev", "file,id=serial,append=on,path=" + optValue(w.console),
 		"-serial", "chardev:serial",
-	), nil
+	}, disks), nil
 }
 
 // netdevArg describes the guest's network: the metadata service, the declared
@@ -82,6 +85,11 @@ func netdevArg(s Spec, w wiring) (string, error) {
 	}
 	rules := []string{"user,id=n0,ipv6=off,restrict=on,net=" + guestNet,
 		fmt.Sprintf("hostfwd=tcp:%s:%d-:22", sshHost, w.sshPort)}
+	if w.addrPort > 0 {
+		for _, addr := range s.Addresses {
+			rules = append(rules, fmt.Sprintf("hostfwd=tcp:%s:%d-:22", addr, w.addrPort))
+		}
+	}
 	forwards := append([]Forward{{metadataAddr, 80, ""}}, s.Forwards...)
 	for _, f := range forwards {
 		target := "tcp:" + f.HostAddr

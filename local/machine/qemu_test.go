@@ -54,7 +54,7 @@ func TestForwardCheck(t *testing.T) {
 }
 
 func TestControlCharactersAreRefused(t *testing.T) {
-	s := Spec{ID: "i-1", Dir: "/tmp/a\nb", RawDisk: "/tmp/c"}
+	s := Spec{ID: "i-1", Dir: "/tmp/a", Disks: []Disk{{ID: "vol-1", Path: "/tmp/a\nb"}}}
 	_, err := s.complete()
 	require.ErrorContains(t, err, "control character")
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -75,6 +74,18 @@ func (q *qmp) read() {
 
 // run sends a command without arguments and returns its answer.
 func (q *qmp) run(ctx context.Context, command string) (json.RawMessage, error) {
+	return q.call(ctx, command, nil)
+}
+
+// call sends a command and returns its answer.
+func (q *qmp) call(ctx context.Context, command string, arguments map[string]any) (json.RawMessage, error) {
+	line, err := json.Marshal(struct {
+		Execute   string         `json:"execute"`
+		Arguments map[string]any `json:"arguments,omitempty"`
+	}{command, arguments})
+	if err != nil {
+		return nil, fmt.Errorf("qemu %s: %w", command, err)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	select { // what an earlier, cancelled command left
@@ -86,7 +97,7 @@ func (q *qmp) run(ctx context.Context, command string) (json.RawMessage, error) 
 	} else {
 		_ = q.conn.SetWriteDeadline(time.Time{})
 	}
-	if _, err := io.WriteString(q.conn, `{"execute":"`+command+`"}`+"\n"); err != nil {
+	if _, err := q.conn.Write(append(line, '\n')); err != nil {
 		return nil, fmt.Errorf("qemu %s: %w", command, errors.Join(errQMPClosed, err))
 	}
 	reply, err := q.next(ctx)

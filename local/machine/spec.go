@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/local/imds"
 )
 
 // Spec says what one machine is. The metadata service of the machine is made
@@ -15,14 +17,10 @@ type Spec struct {
 	// ID is the instance id ("i-…"). It also names the machine to Stop and Status.
 	ID string
 	// Dir belongs to this instance alone and is created when absent. It gets
-	// overlay.qcow2, console.log, qemu.log, imds.log and ssh.json. When it
-	// already holds an overlay, Start boots that one again.
+	// console.log, qemu.log, imds.log and ssh.json.
 	Dir string
-	// RawDisk is the snapshot's raw file. It is only read, but must stay where
-	// it is as long as the instance exists.
-	RawDisk string
-	// DiskSize in bytes; the overlay is made that large when it exceeds RawDisk.
-	DiskSize int64
+	// Disks are what the machine has when it boots, the root disk first.
+	Disks []Disk
 
 	CPUs      int // 0: 2
 	MemoryMiB int // 0: 1024
@@ -36,6 +34,14 @@ type Spec struct {
 	// PrivateIP is what the metadata tells; empty: GuestIP, the address that the
 	// guest really gets by DHCP.
 	PrivateIP string
+	// Addresses are loopback addresses of this host that lead to the guest's
+	// port 22: at port 22 where that is free, else at SSHPort. One that cannot
+	// be had at either is left out, and said in the log.
+	Addresses []string
+	// SSHPort is the other port of the Addresses; 0: 2222.
+	SSHPort int
+	// PublicIP is told by the metadata; empty: there is none.
+	PublicIP string
 	// Hostname is the private DNS name; empty: EC2's form ip-a-b-c-d.REGION.compute.internal.
 	Hostname       string
 	KeyName        string
@@ -47,12 +53,32 @@ type Spec struct {
 	// Tags are shown under tags/instance; nil when the launch did not ask for
 	// tags in metadata (InstanceMetadataTags).
 	Tags map[string]string
+	// Profile is the instance profile in the metadata; the zero value is none.
+	Profile imds.Profile
 	// LaunchTime is the pendingTime of the identity document; zero: the time of Start.
 	LaunchTime time.Time
+	// LaunchIndex counts the machines of one launch.
+	LaunchIndex int
+	// Spot is true for a spot instance.
+	Spot bool
 
 	// Forwards are the addresses beside the metadata service that the guest can
 	// reach. All else is cut off.
 	Forwards []Forward
+}
+
+// Disk is one disk of a machine: a qcow2 file over a raw one.
+type Disk struct {
+	// ID is the volume id ("vol-…"). The guest sees it, without its dash, as the
+	// serial number, and so as /dev/disk/by-id/virtio-vol….
+	ID string
+	// Path is the qcow2 file. Start makes it when it is not there.
+	Path string
+	// Base is the raw file below it, which is only read; no file there means a
+	// blank disk.
+	Base string
+	// Size in bytes; the disk is made that large when it exceeds Base.
+	Size int64
 }
 
 // Forward lets the guest reach HostAddr under GuestAddr:GuestPort.
@@ -81,9 +107,12 @@ type Status struct {
 	State   State
 	SSHHost string // 127.0.0.1
 	SSHPort int    // loopback port that leads to the guest's port 22
-	PID     int    // of QEMU, 0 when stopped
-	Accel   string // "kvm" or "tcg"
-	Started time.Time
+	// AddressPort is the port of the Addresses: 22, the other one of the Spec,
+	// or 0 when they could not be had.
+	AddressPort int
+	PID         int    // of QEMU, 0 when stopped
+	Accel       string // "kvm" or "tcg"
+	Started     time.Time
 	// Reason tells why a stopped machine stopped.
 	Reason string
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
@@ -124,6 +125,34 @@ func (r *Region) Attached(i Instance) []Volume {
 	return out
 }
 
+// Detach takes a volume from its instance.
+func (r *Region) Detach(v Volume) error {
+	if inst, ok := r.Instances.Get(v.Attachment.InstanceID); ok {
+		inst.BlockDevices = slices.DeleteFunc(slices.Clone(inst.BlockDevices), func(d BlockDevice) bool { return d.VolumeID == v.ID })
+		if err := r.Instances.Put(inst); err != nil {
+			return err
+		}
+	}
+	v.Attachment = Attachment{}
+	return r.Volumes.Put(v)
+}
+
+// Release deletes the volumes of an instance that ends, and detaches those that
+// are to stay. The caller is inside Update and puts the instance.
+func (s *Store) Release(r *Region, inst *Instance) error {
+	var errs []error
+	for _, v := range r.Attached(*inst) {
+		if v.Attachment.DeleteOnTermination {
+			errs = append(errs, s.DeleteVolume(r, v.ID))
+			continue
+		}
+		v.Attachment = Attachment{}
+		errs = append(errs, r.Volumes.Put(v))
+	}
+	inst.BlockDevices = nil
+	return errors.Join(errs...)
+}
+
 // Fill lets write fill the raw disk of a pending snapshot, which is there as one
 // hole of the snapshot's size, works out the sum of each block that holds data,
 // and seals the snapshot.
@@ -169,6 +198,16 @@ func (v *volume) sum() error {
 	}
 	return nil
 }
+
+// FromVolume tells a snapshot of a volume from one that was uploaded or copied.
+func (s Snapshot) FromVolume() bool { return s.VolumeID != NoVolume }
+
+// NoVolume is what EC2 shows for a snapshot that was not made of a volume.
+const NoVolume = "vol-ffffffff"
+
+// Unknown is when an image becomes ready that waits for snapshots of volumes:
+// nobody knows yet.
+func Unknown() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // FailSnapshot ends a pending snapshot in the state error.
 func (s *Store) FailSnapshot(region, id, why string) error {

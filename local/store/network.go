@@ -80,6 +80,8 @@ type RouteTable struct {
 	Routes  []Route           `json:"routes,omitempty"`
 	Subnets []Association     `json:"subnets,omitempty"`
 	Tags    map[string]string `json:"tags,omitempty"`
+	// ClientToken recognises a repeated CreateRouteTable.
+	ClientToken string `json:"client_token,omitempty"`
 }
 
 // Route leads one range of addresses to a gateway ("local" inside of the VPC).
