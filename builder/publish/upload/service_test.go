@@ -37,6 +37,7 @@ type service struct {
 	blockSize int64
 	trouble   trouble
 	fail      func(action string, nth int, index int64) error // may fail any call
+	sum       func(index int64, data []byte) sparse.Sum         // of what came in
 
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -55,13 +56,13 @@ type service struct {
 type snap struct {
 	token, parent string
 	blocks        map[int64]sparse.Sum
-	data          map[int64][]byte
 	sealed        bool
 }
 
 func newService(blockSize int64, t trouble) *service {
 	return &service{
 		blockSize: blockSize, trouble: t, rng: rand.New(rand.NewPCG(1, 2)), calls: map[string]int{},
+		sum: func(_ int64, data []byte) sparse.Sum { return sparse.Checksum(data) },
 		snaps: map[string]*snap{}, tokens: map[string]string{}, puts: map[int64]int{},
 	}
 }
@@ -89,7 +90,7 @@ func (s *service) count(action string, index int64) error {
 }
 
 // put takes a block, in its own time.
-func (s *service) put(ctx context.Context, id string, index int64, data []byte) (verdict, error) {
+func (s *service) put(ctx context.Context, id string, index int64, data []byte, checksum string) (verdict, error) {
 	if err := s.count("PutSnapshotBlock", index); err != nil {
 		return fine, err
 	}
@@ -104,7 +105,10 @@ func (s *service) put(ctx context.Context, id string, index int64, data []byte) 
 	if v != fine && v != lost {
 		return v, nil
 	}
-	sum := sparse.Checksum(data)
+	sum := s.sum(index, data)
+	if checksum != sum.Base64() {
+		return fine, &ebstypes.ValidationException{Reason: ebstypes.ValidationExceptionReasonInvalidBlock, Message: aws.String("checksum")}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snap := s.snaps[id]
@@ -115,9 +119,6 @@ func (s *service) put(ctx context.Context, id string, index int64, data []byte) 
 		return fine, &ebstypes.ValidationException{Reason: ebstypes.ValidationExceptionReasonInvalidSnapshotId, Message: aws.String("not pending")}
 	}
 	snap.blocks[index] = sum
-	if snap.data != nil {
-		snap.data[index] = append([]byte(nil), data...)
-	}
 	s.puts[index]++
 	return v, nil
 }
@@ -269,7 +270,7 @@ func (m memory) PutSnapshotBlock(ctx context.Context, in *ebs.PutSnapshotBlockIn
 	if err != nil {
 		return nil, err
 	}
-	v, err := m.put(ctx, *in.SnapshotId, int64(*in.BlockIndex), data)
+	v, err := m.put(ctx, *in.SnapshotId, int64(*in.BlockIndex), data, *in.Checksum)
 	switch {
 	case err != nil:
 		return nil, err
