@@ -102,6 +102,7 @@ func (c *cloud) config() publish.Config {
 		},
 		AMIName: "image " + c.t.Name()[max(0, len(c.t.Name())-40):], AMIDescription: "made by a test", BootMode: "legacy-bios",
 		Polling: publish.PollingConfig{DelaySeconds: 1},
+		Facts:   publish.Facts{NotYet: 2 * time.Second},
 	}
 	p.AMIName = strings.NewReplacer("#", "_", "=", "_", ":", "_").Replace(p.AMIName)
 	return p

@@ -29,8 +29,9 @@ type Publisher struct {
 	BeforeCommit func(ctx context.Context, result *Result) error
 
 	Config
-	factory *awsx.Factory
 	regions []*region
+	objects objectKeeper
+	caller  identifier
 	ui      Reporter
 	uiLock  sync.Mutex
 	resume  resume
@@ -42,7 +43,7 @@ func New(f *awsx.Factory, c Config, ui Reporter) (*Publisher, error) {
 	if !c.Wanted() {
 		return nil, errors.New("region: no region is given, so there is nothing to publish")
 	}
-	p := &Publisher{Config: c, factory: f, ui: ui}
+	p := &Publisher{Config: c, objects: f.S3(c.home()), caller: f.STS(c.home()), ui: ui}
 	p.publishID = uuid.NewString()
 	p.AMIArchitecture = cmp.Or(p.AMIArchitecture, string(types.ArchitectureValuesX8664))
 	for _, name := range c.Targets() {

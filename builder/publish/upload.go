@@ -60,7 +60,7 @@ func (p *Publisher) uploadKey(ctx context.Context, r *region) (string, error) {
 	if key == "" || strings.HasPrefix(key, "arn:") {
 		return key, nil
 	}
-	out, err := p.factory.STS(r.name).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	out, err := p.caller.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		return "", r.explain("look up the account of the KMS key", r.name, err)
 	}
