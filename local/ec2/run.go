@@ -111,6 +111,8 @@ func (s *Service) readLaunch(r *request) launch {
 	r.readInterface(&req)
 	r.readMarket(&req)
 	_ = r.oneOf("Placement.Tenancy", "default", "default")
+	// Nothing is reserved, so that "open" finds nothing, as "none" does.
+	_ = r.oneOf("CapacityReservationSpecification.CapacityReservationPreference", "open", "open", "none")
 	_ = r.oneOf("EnclaveOptions.Enabled", "false", "false")
 	_ = r.oneOf("MetadataOptions.HttpProtocolIpv6", "disabled", "disabled")
 	r.ignore("CreditSpecification", "MaintenanceOptions", "PrivateDnsNameOptions")

@@ -1,0 +1,131 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/rightimage/packer-plugin-rightimage/test/chain"
+)
+
+// TestStockBuilder builds an AMI in the local cloud with the amazon-ebs builder
+// as HashiCorp released it, launches the AMI and reads what the provisioner wrote.
+func TestStockBuilder(t *testing.T) {
+	s := machineRoom(t)
+	ctx, cancel := context.WithTimeout(testContext(t), 25*time.Minute)
+	defer cancel()
+	const name = "made by the stock builder"
+	port := sshPort(ctx)
+	env, err := s.PackerEnv(ctx)
+	require.NoError(t, err)
+	packer, err := s.Packer()
+	require.NoError(t, err)
+	plugin, err := chain.Lookup(filepath.Join(s.Cache, "bin", "packer-plugin-amazon"))
+	require.NoError(t, err, "make builds it: make .cache/bin/packer-plugin-amazon")
+	_, err = s.Command(ctx, env, packer, "plugins", "install", "--path", plugin, "github.com/hashicorp/amazon")
+	require.NoError(t, err)
+	_, err = s.Command(ctx, env, packer, "build", "-color=false",
+		"-var", "endpoint="+s.Cloud.Endpoint, "-var", "region="+chain.Region, "-var", "source_ami="+s.Image,
+		"-var", "ami_name="+name, "-var", "ssh_port="+strconv.Itoa(port),
+		filepath.Join(s.Repo, "test", "e2e", "testdata", "amazon-ebs.pkr.hcl"))
+	require.NoError(t, err)
+	requireOnlyImage(ctx, t, s)
+
+	images, err := s.Cloud.EC2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}})
+	require.NoError(t, err)
+	require.Len(t, images.Images, 1)
+	image := images.Images[0]
+	require.Equal(t, types.ImageStateAvailable, image.State)
+	require.Equal(t, "Made by Packer's own builder", *image.Description)
+	require.Contains(t, image.Tags, types.Tag{Key: aws.String("Source"), Value: aws.String(s.Image)})
+	require.Len(t, image.BlockDeviceMappings, 2)
+
+	instance, key := launchWithKey(ctx, t, s, *image.ImageId)
+	t.Cleanup(func() { _ = s.Cloud.KeepConsole(*instance.InstanceId, "stock") })
+	addr := net.JoinHostPort(*instance.PublicIpAddress, strconv.Itoa(port))
+	require.Equal(t, "written by the shell provisioner\n", overSSH(ctx, t, addr, key, "cat /etc/stock-build"))
+	require.NoError(t, s.Cloud.Terminate(ctx, *instance.InstanceId))
+}
+
+// sshPort is the port at which addresses of instances lead to their ssh: 22 where
+// this program may listen there and nobody else does.
+func sshPort(ctx context.Context) int {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.86.0.1:22") // no instance has this address
+	if err != nil {
+		return 2222
+	}
+	_ = l.Close()
+	return 22
+}
+
+// requireOnlyImage checks that the builder could remove all else that it made.
+func requireOnlyImage(ctx context.Context, t *testing.T, s *chain.Story) {
+	t.Helper()
+	keys, err := s.Cloud.EC2.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{})
+	require.NoError(t, err)
+	require.Empty(t, keys.KeyPairs)
+	groups, err := s.Cloud.EC2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []types.Filter{{Name: aws.String("group-name"), Values: []string{"packer_*"}}}})
+	require.NoError(t, err)
+	require.Empty(t, groups.SecurityGroups)
+	volumes, err := s.Cloud.EC2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: []types.Filter{{Name: aws.String("tag:Name"), Values: []string{"stock volume"}}}})
+	require.NoError(t, err)
+	require.Empty(t, volumes.Volumes)
+	instances, err := s.Cloud.EC2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{{Name: aws.String("tag:Name"), Values: []string{"stock build"}}}})
+	require.NoError(t, err)
+	require.Len(t, instances.Reservations, 1)
+	require.Equal(t, types.InstanceStateNameTerminated, instances.Reservations[0].Instances[0].State.Name)
+}
+
+// launchWithKey launches an image with a new key pair, and waits until it runs.
+func launchWithKey(ctx context.Context, t *testing.T, s *chain.Story, image string) (types.Instance, ssh.Signer) {
+	t.Helper()
+	key, err := s.Cloud.EC2.CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: aws.String("stock"), KeyType: types.KeyTypeEd25519})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, _ = s.Cloud.EC2.DeleteKeyPair(context.WithoutCancel(ctx), &ec2.DeleteKeyPairInput{KeyName: aws.String("stock")})
+	})
+	signer, err := ssh.ParsePrivateKey([]byte(*key.KeyMaterial))
+	require.NoError(t, err)
+	out, err := s.Cloud.EC2.RunInstances(ctx, &ec2.RunInstancesInput{
+		ImageId: &image, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeT3Small, KeyName: aws.String("stock"),
+	})
+	require.NoError(t, err)
+	in := &ec2.DescribeInstancesInput{InstanceIds: []string{*out.Instances[0].InstanceId}}
+	running, err := ec2.NewInstanceRunningWaiter(s.Cloud.EC2, func(o *ec2.InstanceRunningWaiterOptions) { o.MinDelay, o.MaxDelay = time.Second, time.Second }).
+		WaitForOutput(ctx, in, time.Minute)
+	require.NoError(t, err)
+	return running.Reservations[0].Instances[0], signer
+}
+
+// overSSH runs a command as root, once the machine lets it in.
+func overSSH(ctx context.Context, t *testing.T, addr string, key ssh.Signer, command string) string {
+	t.Helper()
+	config := &ssh.ClientConfig{
+		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: 20 * time.Second,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the machine made its key this minute
+	}
+	var client *ssh.Client
+	require.NoError(t, chain.Until(ctx, 2*time.Second, addr+" takes the key", func(context.Context) (bool, error) {
+		var err error
+		client, err = ssh.Dial("tcp", addr, config)
+		return err == nil, nil
+	}))
+	defer func() { _ = client.Close() }()
+	session, err := client.NewSession()
+	require.NoError(t, err)
+	out, err := session.Output(command)
+	require.NoError(t, err)
+	return string(out)
+}
