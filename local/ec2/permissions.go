@@ -55,7 +55,9 @@ func (p params) sharing(block string) (c sharing) {
 	case "remove":
 		c.remove = append(c.remove, flat...)
 	default:
-		if len(flat) > 0 {
+		// Some clients, such as Packer's amazon plugin, name the same in both
+		// forms, and only the first counts then.
+		if len(flat) > 0 && len(c.add)+len(c.remove) == 0 {
 			p.fail(missing("OperationType"))
 		}
 	}
