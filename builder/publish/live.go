@@ -10,7 +10,7 @@ import (
 )
 
 // liveEvery is the time between two changes of a line that changes.
-const liveEvery = 500 * time.Millisecond
+const liveEvery = time.Second
 
 // Live is a Reporter that may have a line that changes, such as a terminal. Other
 // ones get a line every upload.DefaultReportEvery.

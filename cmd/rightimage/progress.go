@@ -28,15 +28,17 @@ type progress struct {
 	line bool                       // the last line is one that changes
 }
 
+// usualWidth is that of terminals that do not tell.
+const usualWidth = 80
+
 func newProgress(w io.Writer) *progress {
 	width := func() int { return 0 }
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		width = func() int {
-			n, _, err := term.GetSize(int(f.Fd()))
-			if err != nil {
-				return 0
+			if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+				return n
 			}
-			return n
+			return usualWidth
 		}
 	}
 	return &progress{w: w, width: width, now: map[string]blocks.Progress{}}
