@@ -28,19 +28,8 @@ func TestStockBuilder(t *testing.T) {
 	defer cancel()
 	const name = "made by the stock builder"
 	port := sshPort(ctx)
-	env, err := s.PackerEnv(ctx)
-	require.NoError(t, err)
-	packer, err := s.Packer()
-	require.NoError(t, err)
-	plugin, err := chain.Lookup(filepath.Join(s.Cache, "bin", "packer-plugin-amazon"))
-	require.NoError(t, err, "make builds it: make .cache/bin/packer-plugin-amazon")
-	_, err = s.Command(ctx, env, packer, "plugins", "install", "--path", plugin, "github.com/hashicorp/amazon")
-	require.NoError(t, err)
-	_, err = s.Command(ctx, env, packer, "build", "-color=false",
-		"-var", "endpoint="+s.Cloud.Endpoint, "-var", "region="+chain.Region, "-var", "source_ami="+s.Image,
-		"-var", "ami_name="+name, "-var", "ssh_port="+strconv.Itoa(port),
-		filepath.Join(s.Repo, "test", "e2e", "testdata", "amazon-ebs.pkr.hcl"))
-	require.NoError(t, err)
+	stockBuild(ctx, t, s.Env, "amazon-ebs.pkr.hcl", "endpoint="+s.Cloud.Endpoint, "region="+chain.Region, "source_ami="+s.Image,
+		"ami_name="+name, "ssh_port="+strconv.Itoa(port))
 	requireOnlyImage(ctx, t, s)
 
 	images, err := s.Cloud.EC2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}})
@@ -57,6 +46,25 @@ func TestStockBuilder(t *testing.T) {
 	addr := net.JoinHostPort(*instance.PublicIpAddress, strconv.Itoa(port))
 	require.Equal(t, "written by the shell provisioner\n", overSSH(ctx, t, addr, key, "cat /etc/stock-build"))
 	require.NoError(t, s.Cloud.Terminate(ctx, *instance.InstanceId))
+}
+
+// stockBuild runs Packer with the stock builder on a template of testdata.
+func stockBuild(ctx context.Context, t *testing.T, e *chain.Env, template string, vars ...string) {
+	t.Helper()
+	env, err := e.PackerEnv(ctx)
+	require.NoError(t, err)
+	packer, err := e.Packer()
+	require.NoError(t, err)
+	plugin, err := chain.Lookup(filepath.Join(e.Cache, "bin", "packer-plugin-amazon"))
+	require.NoError(t, err, "build it with: make .cache/bin/packer-plugin-amazon")
+	_, err = e.Command(ctx, env, packer, "plugins", "install", "--path", plugin, "github.com/hashicorp/amazon")
+	require.NoError(t, err)
+	args := []string{"build", "-color=false"}
+	for _, v := range vars {
+		args = append(args, "-var", v)
+	}
+	_, err = e.Command(ctx, env, packer, append(args, filepath.Join(e.Repo, "test", "e2e", "testdata", template))...)
+	require.NoError(t, err)
 }
 
 // sshPort is the port at which addresses of instances lead to their ssh: 22 where
