@@ -5,6 +5,7 @@ package machine
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -51,6 +52,7 @@ if timeout 5 bash -c '</dev/tcp/169.254.169.2/PORT' 2>/dev/null; then say 'host 
 ssh-keygen -A >/dev/null; systemctl reset-failed ssh; systemctl restart ssh; say "ssh [$?]"
 sync
 say 'done'
+while sleep 1; do say "disks$(for d in /sys/block/vd*; do echo -n " $(cat $d/serial):$(cat $d/size)"; done) end"; done
 `
 
 const probeUnit = `[Unit]
@@ -84,7 +86,7 @@ func TestGuest(t *testing.T) {
 	m := New(Options{Relay: []string{filepath.Join(odd, "relay"), "test-relay"}})
 	defer func() { require.NoError(t, m.Close()) }()
 	s := Spec{ID: "i-0e2e", Dir: filepath.Join(odd, "i-0e2e"), Disks: []Disk{{ID: "vol-0e2e", Path: filepath.Join(odd, "root, disk.qcow2"), Base: disk, Size: 3 << 30}}, Region: "us-east-1", InstanceType: "t3.micro",
-		UserData: []byte("hello\nguest"), Forwards: []Forward{{"169.254.169.253", 443, echo}}}
+		Addresses: []string{"127.86.250.1", "127.87.250.1"}, UserData: []byte("hello\nguest"), Forwards: []Forward{{"169.254.169.253", 443, echo}}}
 	began := time.Now()
 	require.NoError(t, m.Start(t.Context(), s))
 	text := console(t, m, s.ID, "PROBE done")
@@ -93,7 +95,12 @@ func TestGuest(t *testing.T) {
 		"forward [HELLO]", "host [shut]", "ssh [0]"} {
 		require.Contains(t, text, "PROBE "+want)
 	}
-	require.Regexp(t, regexp.MustCompile(`^SSH-2\.0-`), banner(t, mustStatusOf(t, m, s.ID)))
+	status := mustStatusOf(t, m, s.ID)
+	require.Contains(t, []int{22, defaultSSHPort}, status.AddressPort)
+	for _, addr := range []string{fmt.Sprintf("127.0.0.1:%d", status.SSHPort), fmt.Sprintf("127.86.250.1:%d", status.AddressPort), fmt.Sprintf("127.87.250.1:%d", status.AddressPort)} {
+		require.Regexp(t, regexp.MustCompile(`^SSH-2\.0-`), banner(t, addr))
+	}
+	changeDisks(t, m, s, dir)
 
 	began = time.Now()
 	require.NoError(t, m.Reboot(t.Context(), s.ID))
@@ -108,6 +115,33 @@ func TestGuest(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(log), "GET /latest/meta-data/instance-id 200\n")
 	require.Equal(t, 2, strings.Count(string(log), "PUT /latest/api/token 200\n"))
+}
+
+// changeDisks plugs, enlarges and unplugs a disk of a running guest, which tells
+// what it has, and copies the root disk while the guest stands still.
+func changeDisks(t *testing.T, m *Manager, s Spec, dir string) {
+	t.Helper()
+	const root = "PROBE disks vol0e2e:6291456"
+	console(t, m, s.ID, root+" end")
+	extra := Disk{ID: "vol-extra", Path: filepath.Join(dir, "extra.qcow2"), Size: 1 << 30}
+	require.NoError(t, m.Plug(t.Context(), s.ID, extra))
+	console(t, m, s.ID, root+" volextra:2097152 end")
+	extra.Size = 2 << 30
+	require.NoError(t, m.Resize(t.Context(), s.ID, extra))
+	console(t, m, s.ID, root+" volextra:4194304 end")
+
+	raw := filepath.Join(dir, "copy.raw")
+	require.NoError(t, os.WriteFile(raw, nil, 0o600))
+	require.NoError(t, os.Truncate(raw, 3<<30))
+	began := time.Now()
+	require.NoError(t, m.Frozen(t.Context(), s.ID, func(ctx context.Context) error { return m.WriteRaw(ctx, s.Disks[0], raw) }))
+	t.Logf("copy of the root disk of a running guest: %s", time.Since(began).Round(time.Millisecond))
+	out, err := exec.CommandContext(t.Context(), "debugfs", "-R", "cat /boots", raw+"?offset=2097152").Output()
+	require.NoError(t, err)
+	require.Equal(t, "x\n", string(out), "what the guest has written is in the copy")
+
+	require.NoError(t, m.Unplug(t.Context(), s.ID, extra))
+	console(t, m, s.ID, "volextra:4194304 end", root+" end")
 }
 
 func mustStatusOf(t *testing.T, m *Manager, id string) Status {
@@ -187,9 +221,9 @@ func echoServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func banner(t *testing.T, st Status) string {
+func banner(t *testing.T, addr string) string {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(st.SSHHost, fmt.Sprint(st.SSHPort)), time.Minute)
+	conn, err := net.DialTimeout("tcp", addr, time.Minute)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close() }()
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
