@@ -13,10 +13,12 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/local/ec2"
 	"github.com/rightimage/packer-plugin-rightimage/local/iam"
+	"github.com/rightimage/packer-plugin-rightimage/local/s3"
+	"github.com/rightimage/packer-plugin-rightimage/local/ssm"
 )
 
-// services names what this cloud has, for people.
-const services = "ec2, ebs, iam and sts"
+// Services names what this cloud has, for people.
+const Services = "ec2, ebs, iam, sts, ssm and s3"
 
 // dialect is how a service of AWS speaks: where the action stands in a request,
 // what an error looks like, and the codes of the errors that all services have.
@@ -57,6 +59,21 @@ func dialectOf(service string) dialect {
 			throttled: "Throttling", throttledStatus: http.StatusBadRequest, denied: "AccessDenied",
 			notSigned: "MissingAuthenticationToken", malformed: "IncompleteSignature",
 			unknown: "InvalidClientTokenId", mismatch: "SignatureDoesNotMatch", expired: "ExpiredToken",
+		}
+	case "ssm", "ec2-instance-connect":
+		return dialect{
+			action:     func(c *call.Call) string { return ssm.Action(c.HTTP.Header) },
+			writeError: ssm.WriteError,
+			throttled:  "ThrottlingException", throttledStatus: http.StatusBadRequest, denied: "AccessDeniedException",
+			notSigned: "MissingAuthenticationTokenException", malformed: "IncompleteSignatureException",
+			unknown: "UnrecognizedClientException", mismatch: "InvalidSignatureException", expired: "ExpiredTokenException",
+		}
+	case "s3":
+		return dialect{
+			action: s3.Action, writeError: s3.WriteError,
+			throttled: "SlowDown", throttledStatus: http.StatusServiceUnavailable, denied: "AccessDenied",
+			notSigned: "AccessDenied", malformed: "AuthorizationHeaderMalformed",
+			unknown: "InvalidAccessKeyId", mismatch: "SignatureDoesNotMatch", expired: "RequestTimeTooSkewed",
 		}
 	}
 	return dialect{

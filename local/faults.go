@@ -132,6 +132,8 @@ func notSeen(c *call.Call, rule fault.Rule) *call.Error {
 			WithReason("SNAPSHOT_NOT_FOUND").WithStatus(http.StatusNotFound)
 	case "iam":
 		return call.Errorf("NoSuchEntity", "The entity with name %s cannot be found.", id).WithStatus(http.StatusNotFound)
+	case "s3":
+		return call.Errorf("NoSuchBucket", "The specified bucket does not exist").WithStatus(http.StatusNotFound)
 	}
 	prefix, _, ok := strings.Cut(id, "-")
 	code, known := map[string]string{
@@ -165,7 +167,7 @@ func (f *front) newlyNamed(c *call.Call) func(time.Time) []string {
 
 // mentioned returns the values of a request that may name something.
 func mentioned(c *call.Call) (out []string) {
-	if c.Service == "ebs" {
+	if c.Service == "ebs" || c.Service == "s3" {
 		return strings.Split(c.HTTP.URL.Path, "/")
 	}
 	form, err := url.ParseQuery(string(c.Body))

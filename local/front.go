@@ -16,6 +16,8 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/ec2"
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
 	"github.com/rightimage/packer-plugin-rightimage/local/iam"
+	"github.com/rightimage/packer-plugin-rightimage/local/s3"
+	"github.com/rightimage/packer-plugin-rightimage/local/ssm"
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
@@ -30,6 +32,8 @@ type front struct {
 	ec2     *ec2.Service
 	ebs     *ebs.Service
 	iam     *iam.Service
+	ssm     *ssm.Service
+	s3      *s3.Service
 	now     func() time.Time
 	log     *slog.Logger
 }
@@ -69,8 +73,12 @@ func (f *front) serve(w http.ResponseWriter, c *call.Call) {
 		f.ebs.Serve(w, c)
 	case "iam", "sts":
 		f.iam.Serve(w, c)
+	case "ssm":
+		f.ssm.Serve(w, c)
+	case "s3":
+		f.s3.Serve(w, c)
 	default:
-		f.refuse(w, c, call.Errorf("UnsupportedOperation", "The local cloud has the services %s, but not '%s'.", services, c.Service))
+		f.refuse(w, c, call.Errorf("UnsupportedOperation", "The local cloud has the services %s, but not '%s'.", Services, c.Service))
 	}
 }
 
@@ -88,7 +96,7 @@ func (f *front) authenticate(c *call.Call) *call.Error {
 		return authError(c.Service, err)
 	}
 	// What is the same in all regions is signed for us-east-1 by some tools.
-	global := c.Region == "us-east-1" && (c.Service == "iam" || c.Service == "sts")
+	global := c.Region == "us-east-1" && (c.Service == "iam" || c.Service == "sts" || c.Service == "s3")
 	if !slices.Contains(f.regions, c.Region) && !global {
 		return call.Errorf(dialectOf(c.Service).mismatch, "Credential should be scoped to a valid region. The local cloud has no region '%s'; its regions are %s.", c.Region, strings.Join(f.regions, ", ")).
 			WithStatus(http.StatusForbidden)
@@ -111,5 +119,5 @@ func guessService(r *http.Request) string {
 
 func (f *front) greet(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintf(w, "This is the local cloud of rightimage: %s in %s.\n", services, strings.Join(f.regions, ", ")) // the client may be gone
+	_, _ = fmt.Fprintf(w, "This is the local cloud of rightimage: %s in %s.\n", Services, strings.Join(f.regions, ", ")) // the client may be gone
 }

@@ -72,7 +72,7 @@ func TestUnsignedAndForeignRequests(t *testing.T) {
 	status, body = ask("POST", "/", "Basic abc")
 	require.Equal(t, 400, status)
 	require.Contains(t, body, "IncompleteSignature")
-	status, body = ask("POST", "/", auth("s3"))
+	status, body = ask("POST", "/", auth("ec2-instance-connect"))
 	require.Equal(t, 400, status)
 	require.Contains(t, body, "UnsupportedOperation")
 	status, body = ask("DELETE", "/snapshots/x", auth("ebs"))

@@ -26,6 +26,8 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
 	"github.com/rightimage/packer-plugin-rightimage/local/iam"
 	"github.com/rightimage/packer-plugin-rightimage/local/machine"
+	"github.com/rightimage/packer-plugin-rightimage/local/s3"
+	"github.com/rightimage/packer-plugin-rightimage/local/ssm"
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
@@ -154,6 +156,8 @@ func (s *Server) wire() {
 		regions: s.cfg.Regions, account: s.cfg.Account, faults: s.faults, store: s.store, now: s.cfg.Now, log: s.cfg.Log,
 		ec2: &ec2.Service{Store: s.store, Fleet: s.fleet, Account: s.cfg.Account, Regions: s.cfg.Regions, Settle: s.cfg.Settle, Log: s.cfg.Log},
 		iam: identity,
+		ssm: &ssm.Service{Store: s.store, Account: s.cfg.Account, Log: s.cfg.Log},
+		s3:  &s3.Service{Store: s.store, Account: s.cfg.Account, Log: s.cfg.Log},
 		ebs: &ebs.Service{Store: s.store, Account: s.cfg.Account, Settle: s.cfg.Settle, Log: s.cfg.Log},
 	}
 }

@@ -160,14 +160,14 @@ func greet(w io.Writer, info local.Info, cfg local.Config) {
 	if info.NoBoot {
 		boot = "instances are records only (--no-boot)"
 	}
-	fmt.Fprintf(w, `Local cloud at %s: ec2, ebs, sts; account %s; %s
+	fmt.Fprintf(w, `Local cloud at %s: %s; account %s; %s
 State: %s
 
   export AWS_ENDPOINT_URL=%s
   export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_REGION=%s
 
 Press Ctrl-C to stop it.
-`, info.Endpoint, info.Account, boot, cfg.StateDir, info.Endpoint, key, secretHint, exampleRegion(info.Regions))
+`, info.Endpoint, local.Services, info.Account, boot, cfg.StateDir, info.Endpoint, key, secretHint, exampleRegion(info.Regions))
 }
 
 func exampleRegion(regions []string) string {

@@ -146,7 +146,7 @@ func (s *Service) newSnapshot(req startRequest) (store.Snapshot, error) {
 	}
 	sum := sha256.Sum256(hashed)
 	return store.Snapshot{
-		ID: store.NewID("snap"), VolumeID: "vol-ffffffff", ParentID: req.ParentSnapshotID,
+		ID: store.NewID("snap"), VolumeID: store.NoVolume, ParentID: req.ParentSnapshotID,
 		Description: req.Description, SizeGiB: *req.VolumeSize, Tags: tags, StartTime: s.Store.Now().UTC(),
 		Timeout: time.Duration(timeout) * time.Minute, ClientToken: req.ClientToken, RequestHash: hex.EncodeToString(sum[:]),
 	}, nil

@@ -12,9 +12,6 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
-// noVolume is what EC2 shows as the volume of a snapshot that is none of one.
-const noVolume = "vol-ffffffff"
-
 // copying is what CopyImage and CopySnapshot ask for alike.
 type copying struct {
 	from        string // region
@@ -50,7 +47,7 @@ func (s *Service) copySnapshotTo(to, from *store.Region, src store.Snapshot, c c
 	}
 	now := s.Store.Now().UTC()
 	snap := store.Snapshot{
-		ID: store.NewID("snap"), VolumeID: noVolume, Description: description, SizeGiB: src.SizeGiB, Tags: c.tags,
+		ID: store.NewID("snap"), VolumeID: store.NoVolume, Description: description, SizeGiB: src.SizeGiB, Tags: c.tags,
 		StartTime: now, Sealed: true, CompletedAt: now.Add(s.Settle), DataBytes: src.DataBytes,
 	}
 	key, encrypted, ok := s.encryption(to, c.encrypted, c.key, store.Snapshot{Encrypted: src.Encrypted})

@@ -31,6 +31,10 @@ type Region struct {
 	Roles            *Table[Role]            // by name, in Global
 	InstanceProfiles *Table[InstanceProfile] // by name, in Global
 
+	Parameters *Table[Parameter] // by ParameterKey
+	Buckets    *Table[Bucket]    // by name, in Global
+	Objects    *Table[Object]    // by ObjectKey, in Global
+
 	settings *Table[Settings]
 	tables   []interface {
 		Made(id string) (time.Time, bool)
@@ -54,6 +58,9 @@ func loadRegion(dir, name string) (*Region, error) {
 		table(r, dir, "fleets", &r.Fleets),
 		table(r, dir, "roles", &r.Roles),
 		table(r, dir, "instance-profiles", &r.InstanceProfiles),
+		table(r, dir, "parameters", &r.Parameters),
+		table(r, dir, "buckets", &r.Buckets),
+		table(r, dir, "objects", &r.Objects),
 		table(r, dir, "settings", &r.settings),
 	} {
 		if err := load(); err != nil {

@@ -13,6 +13,7 @@
 //	DIR/regions/REGION/snapshots/snap-….sums   SHA-256 of each written block
 //	DIR/regions/REGION/{images,instances,keypairs,…}/….json
 //	DIR/regions/aws-global/…                   what belongs to no region
+//	DIR/objects/…                              the data of objects
 //	DIR/instances/i-…/                         console log
 //	DIR/volumes/vol-…/                         base.raw, disk.qcow2
 package store
