@@ -25,7 +25,7 @@ func (c *Config) choose(source packersdk.Artifact) (string, error) {
 	list := "\n  " + strings.Join(disks, "\n  ")
 	switch n := len(disks); {
 	case n == 0:
-		return "", fmt.Errorf("disk: the build %s left no raw, qcow2 or vmdk disk%s: name the disk with disk", source.BuilderId(), others)
+		return "", fmt.Errorf("disk: the build %s left no raw, qcow2 or vmdk disk: name one with disk%s", source.BuilderId(), others)
 	case c.DiskIndex > n:
 		return "", fmt.Errorf("disk_index: is %d, and the build left %d disks:%s", c.DiskIndex, n, list)
 	case c.DiskIndex > 0:
@@ -51,7 +51,7 @@ func disksOf(files []string) (disks []string, others string) {
 		disks = append(disks, path)
 	}
 	if others != "" {
-		others = "; its files:" + others + "\n"
+		others = "; its files:" + others
 	}
 	return disks, others
 }

@@ -261,7 +261,7 @@ func TestProgressLine(t *testing.T) {
 	require.Equal(t, "\r\x1b[Kus-east-1: note\n", b.String())
 	b.Reset()
 	p.Progress("us-east-1", blocks.Progress{Done: 100 * mib, Total: 100 * mib})
-	require.Contains(t, b.String(), "\r\x1b[Kus-east-1: 100.0 MiB of 100.0 MiB")
+	require.Contains(t, b.String(), "of 100.0 MiB uploaded, done in")
 	require.True(t, strings.HasSuffix(b.String(), "\n"))
 	b.Reset()
 	p.Close()
