@@ -38,7 +38,8 @@ func (f *fleet) Snapshot(region string, job ec2.SnapshotJob) {
 }
 
 // still runs work while nothing writes to the volumes: with Reboot the guest
-// shuts down before and boots again after, else it stands still meanwhile.
+// shuts down before and boots again after, else it stands still meanwhile. A
+// guest that does not boot again is told by its instance's record.
 func (f *fleet) still(region string, job ec2.SnapshotJob, work func(context.Context) error) error {
 	if job.InstanceID == "" {
 		return work(f.ctx)
@@ -51,8 +52,13 @@ func (f *fleet) still(region string, job ec2.SnapshotJob, work func(context.Cont
 		return err
 	}
 	err := work(f.ctx)
-	if f.ctx.Err() == nil {
-		err = errors.Join(err, f.boot(region, inst))
+	inst, ok = f.get(region, inst.ID) // it may have got another volume, or be on its way out
+	if !ok || inst.State != store.InstanceRunning || f.ctx.Err() != nil {
+		return err
+	}
+	if failed := f.boot(region, inst); failed != nil {
+		f.log.Error("instance does not boot again after its image was made", "id", inst.ID, "error", failed)
+		f.exited(machine.Event{ID: inst.ID, Reason: failed.Error()})
 	}
 	return err
 }

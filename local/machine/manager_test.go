@@ -5,6 +5,7 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -180,4 +181,64 @@ func TestClose(t *testing.T) {
 	require.ErrorIs(t, f.Start(t.Context(), f.spec(off)), ErrClosed)
 	require.ErrorIs(t, f.Stop(t.Context(), "i-stubborn", time.Second), ErrClosed)
 	require.Empty(t, f.events, "closing is no surprise")
+}
+
+func TestDisksOfARunningMachine(t *testing.T) {
+	f := newFixture(t)
+	s := f.spec(obedient)
+	extra := Disk{ID: "vol-extra", Path: filepath.Join(f.dir, "extra.qcow2"), Size: 1 << 30}
+	require.NoError(t, f.Plug(t.Context(), s.ID, extra), "it does not run yet: its start names the disk")
+	require.NoError(t, f.Start(t.Context(), s))
+	require.NoError(t, f.Plug(t.Context(), s.ID, extra))
+	require.NoError(t, f.Resize(t.Context(), s.ID, extra))
+	worked := false
+	require.NoError(t, f.Frozen(t.Context(), s.ID, func(context.Context) error { worked = true; return nil }))
+	require.True(t, worked)
+	require.NoError(t, f.Unplug(t.Context(), s.ID, extra))
+	calls := strings.Join(f.calls(t, obedient)[2:], " ")
+	require.Equal(t, "blockdev-add device_add block_resize stop cont device_del blockdev-del", calls)
+
+	broken := errors.New("no room")
+	require.ErrorIs(t, f.Frozen(t.Context(), s.ID, func(context.Context) error { return broken }), broken)
+	require.NoError(t, f.Stop(t.Context(), s.ID, time.Minute))
+	require.ErrorIs(t, f.Frozen(t.Context(), s.ID, func(context.Context) error { return broken }), broken, "one that is off stands still")
+	require.Contains(t, strings.Join(f.calls(t, obedient)[2:], " "), "stop cont system_powerdown", "it goes on when the work fails")
+	require.ErrorContains(t, f.Plug(t.Context(), s.ID, Disk{}), "must be set")
+}
+
+func TestAddressesFallBack(t *testing.T) {
+	f := newFixture(t)
+	s := f.spec(obedient)
+	// Nobody can have port 22 of the first address, and the other port is taken.
+	taken, err := net.Listen("tcp", "127.86.249.1:22")
+	if err != nil {
+		t.Skip("needs root: ", err)
+	}
+	defer func() { _ = taken.Close() }()
+	s.Addresses, s.SSHPort = []string{"127.86.249.1"}, 2223
+	require.NoError(t, f.Start(t.Context(), s))
+	require.Equal(t, 2223, mustStatus(t, f, s.ID).AddressPort)
+	other := f.spec(off)
+	other.Addresses, other.SSHPort = []string{"192.0.2.1"}, 2223 // not an address of this host
+	require.NoError(t, f.Start(t.Context(), other))
+	require.Zero(t, mustStatus(t, f, other.ID).AddressPort)
+	require.NotZero(t, mustStatus(t, f, other.ID).SSHPort)
+}
+
+func TestDiskIsMadeOnceAndGrows(t *testing.T) {
+	f := newFixture(t)
+	d := Disk{ID: "vol-1", Path: filepath.Join(f.dir, "d.qcow2"), Base: filepath.Join(f.dir, "snap.raw"), Size: 1 << 30}
+	require.NoError(t, d.make(t.Context(), f.opts.QEMUImg))
+	made, err := os.ReadFile(d.Path)
+	require.NoError(t, err)
+	require.Contains(t, string(made), "backing_file="+d.Base)
+	require.Contains(t, string(made), " 1073741824")
+	require.NoFileExists(t, d.Path+".part")
+	require.NoError(t, d.make(t.Context(), f.opts.QEMUImg), "it is there, and the fake says that it is small")
+	blank := Disk{ID: "vol-2", Path: filepath.Join(f.dir, "blank.qcow2")}
+	require.ErrorContains(t, blank.make(t.Context(), f.opts.QEMUImg), "no size")
+	args, err := diskArgs([]Disk{d, {ID: "vol-2", Path: `/tmp/it's, "odd"`}})
+	require.NoError(t, err)
+	require.Equal(t, `{"bootindex":0,"drive":"vol1","driver":"virtio-blk-pci","id":"dev-vol1","serial":"vol1","write-cache":"on"}`, args[3])
+	require.Contains(t, args[5], `"filename":"/tmp/it's, \"odd\""`)
 }
