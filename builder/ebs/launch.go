@@ -170,12 +170,25 @@ func ended(i types.Instance, want types.InstanceStateName) error {
 	return fmt.Errorf("instance %s is %s: %s", aws.ToString(i.InstanceId), state, why)
 }
 
+// note remembers the volumes that do not go with the machine, so that they can
+// be named when they are left.
+func (s *site) note(i types.Instance) {
+	for _, d := range i.BlockDeviceMappings {
+		if d.Ebs != nil && !aws.ToBool(d.Ebs.DeleteOnTermination) {
+			s.survivors = append(s.survivors, aws.ToString(d.Ebs.VolumeId))
+		}
+	}
+}
+
 // oweVolumes records that volumes of the machine may survive it. They are
 // tagged at birth, so that their ids need not be known.
 func (s *site) oweVolumes(api volumes) {
 	s.owed.Owe("volumes of the build machine that outlive it in "+s.region,
 		s.command("ec2", "describe-volumes", "--filters", s.mineText()), func(ctx context.Context) error {
 			out, err := api.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: s.mine()}, awsx.Once)
+			if err != nil && len(s.survivors) > 0 {
+				err = fmt.Errorf("%s: %w", strings.Join(s.survivors, ", "), err)
+			}
 			if err != nil {
 				return verdict(err)
 			}

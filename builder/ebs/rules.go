@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -82,7 +83,7 @@ func checkPolicy(p *problems, text string) {
 	switch err := json.Unmarshal([]byte(text), &doc); {
 	case err != nil:
 		p.add(option, "is no JSON ("+err.Error()+")", "write it with jsonencode({ Version = \"2012-10-17\", Statement = [ … ] })")
-	case doc.Statement == nil:
+	case doc.Statement == nil || reflect.DeepEqual(doc.Statement, []any{}):
 		p.add(option, "has no Statement", "see the IAM policy reference")
 	}
 	if n := len(text); n > maxPolicy {

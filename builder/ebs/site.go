@@ -41,6 +41,8 @@ type site struct {
 	// waiter polls as the template says.
 	waiter wait.Waiter
 	fresh  time.Duration
+	// survivors are volumes that do not go with the machine.
+	survivors []string
 	// local is true when the cloud is on this machine.
 	local bool
 	// command is what a person types to make a call.

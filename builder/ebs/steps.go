@@ -191,9 +191,11 @@ func (f *flow) launch(ctx context.Context, j *step.Job) error {
 	}
 	j.UI.Say("Build machine: " + id)
 	keyInstance.Put(j.State, id)
-	if _, err := f.site.await(ctx, f.ec2, id, types.InstanceStateNameRunning); err != nil {
+	i, err := f.site.await(ctx, f.ec2, id, types.InstanceStateNameRunning)
+	if err != nil {
 		return err
 	}
+	f.site.note(i)
 	data, err := keyData.Get(j.State)
 	if err != nil {
 		return err
