@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,6 +69,56 @@ func TestAWSCommandLine(t *testing.T) {
 	aws("ec2", "delete-snapshot", "--snapshot-id", snap)
 	require.JSONEq(t, "[]", aws("ec2", "describe-images", "--query", "Images"))
 	require.Contains(t, aws("sts", "get-caller-identity"), cfg.Account)
+}
+
+// TestAWSCommandLineServices uses the other services with it: each speaks a
+// protocol of its own.
+func TestAWSCommandLineServices(t *testing.T) {
+	if _, err := os.Stat(awsCLI); err != nil || testing.Short() {
+		t.Skip("the AWS CLI is not installed, or -short: it takes a second per call")
+	}
+	cfg := quiet(t)
+	cfg.AccessKey, cfg.SecretKey = "AKIDCLI", "cli/secret+key"
+	c := start(t, cfg)
+	c.ec2, c.ebs = c.clients(region, "AKIDCLI", "cli/secret+key")
+	ami, snap := c.image("from here")
+	aws := func(args ...string) string { return c.cli(t, true, args...) }
+	fails := func(args ...string) string { return c.cli(t, false, args...) }
+
+	there := text(aws("ec2", "copy-image", "--region", elsewhere, "--source-region", region, "--source-image-id", ami, "--name", "to there", "--encrypted", "--query", "ImageId"))
+	require.Contains(t, aws("ec2", "describe-images", "--region", elsewhere, "--image-ids", there), `"Encrypted": true`)
+	require.Contains(t, fails("ec2", "modify-image-attribute", "--region", elsewhere, "--image-id", there, "--launch-permission", "Add=[{UserId=111111111111}]"), "InvalidParameter")
+	aws("ec2", "modify-image-attribute", "--image-id", ami, "--launch-permission", "Add=[{UserId=111111111111}]")
+	require.Contains(t, aws("ec2", "describe-image-attribute", "--image-id", ami, "--attribute", "launchPermission"), "111111111111")
+	require.Contains(t, fails("ec2", "modify-image-attribute", "--image-id", ami, "--launch-permission", "Add=[{Group=all}]"), "OperationNotPermitted")
+	aws("ec2", "enable-image-deprecation", "--image-id", ami, "--deprecate-at", "2031-01-02T03:04:05Z")
+	require.Contains(t, aws("ec2", "describe-images", "--image-ids", ami), "2031-01-02T03:04:00")
+	copied := text(aws("ec2", "copy-snapshot", "--source-region", region, "--source-snapshot-id", snap, "--description", "again", "--query", "SnapshotId"))
+	aws("ec2", "modify-snapshot-attribute", "--snapshot-id", copied, "--attribute", "createVolumePermission", "--operation-type", "add", "--user-ids", "111111111111")
+	require.Contains(t, aws("ec2", "describe-snapshots", "--restorable-by-user-ids", "111111111111"), copied)
+	require.Contains(t, aws("ec2", "get-ebs-default-kms-key-id"), "arn:aws:kms:")
+
+	aws("ssm", "put-parameter", "--name", "/image", "--value", ami, "--type", "String", "--data-type", "aws:ec2:image")
+	require.Contains(t, aws("ssm", "get-parameters-by-path", "--path", "/", "--query", "Parameters[].Value"), ami)
+	require.Contains(t, fails("ssm", "get-parameter", "--name", "/none"), "ParameterNotFound")
+
+	aws("iam", "create-role", "--role-name", "r", "--assume-role-policy-document", strings.Replace(ec2Trust, `"Service":"ec2.amazonaws.com"`, `"AWS":"*"`, 1))
+	aws("iam", "put-role-policy", "--role-name", "r", "--policy-name", "p", "--policy-document", readPolicy)
+	require.Contains(t, aws("iam", "get-role-policy", "--role-name", "r", "--policy-name", "p"), "s3:List*")
+	require.Contains(t, fails("iam", "delete-role", "--role-name", "r"), "DeleteConflict")
+	require.Contains(t, aws("sts", "assume-role", "--role-arn", "arn:aws:iam::"+account+":role/r", "--role-session-name", "cli"), "assumed-role/r/cli")
+
+	file := filepath.Join(t.TempDir(), "manifest")
+	require.NoError(t, os.WriteFile(file, []byte("blocks"), 0o600))
+	aws("s3", "mb", "s3://cli-bucket")
+	aws("s3", "cp", file, "s3://cli-bucket/a b/manifest")
+	require.Contains(t, aws("s3", "ls", "s3://cli-bucket/a b/"), "manifest")
+	aws("s3", "cp", "s3://cli-bucket/a b/manifest", file+".back")
+	back, err := os.ReadFile(file + ".back")
+	require.NoError(t, err)
+	require.Equal(t, "blocks", string(back))
+	aws("s3", "rm", "s3://cli-bucket/a b/manifest")
+	aws("s3", "rb", "s3://cli-bucket")
 }
 
 func (c *cloud) cli(t *testing.T, wantOK bool, args ...string) string {

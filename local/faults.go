@@ -154,7 +154,7 @@ func (f *front) newlyNamed(c *call.Call) func(time.Time) []string {
 		for _, where := range []string{c.Region, store.Global} {
 			_ = f.store.View(where, func(reg *store.Region) error {
 				for _, value := range mentioned(c) {
-					if at, ok := reg.Made(value); ok && at.After(since) {
+					if at, ok := reg.Born(value); ok && at.After(since) {
 						out = append(out, value)
 					}
 				}

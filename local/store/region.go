@@ -37,7 +37,7 @@ type Region struct {
 
 	settings *Table[Settings]
 	tables   []interface {
-		Made(id string) (time.Time, bool)
+		Born(id string) (time.Time, bool)
 	}
 }
 
@@ -79,10 +79,11 @@ func table[T record](r *Region, dir, kind string, into **Table[T]) func() error 
 	}
 }
 
-// Made tells when the record with this id was made, of whatever kind it is.
-func (r *Region) Made(id string) (time.Time, bool) {
+// Born tells when the record with this id came, of whatever kind it is; false
+// when it is not there or was there at the start.
+func (r *Region) Born(id string) (time.Time, bool) {
 	for _, t := range r.tables {
-		if at, ok := t.Made(id); ok {
+		if at, ok := t.Born(id); ok {
 			return at, true
 		}
 	}

@@ -45,10 +45,11 @@ func (k KeyPair) made() time.Time         { return k.Created }
 type Table[T record] struct {
 	dir  string
 	rows map[string]T
+	born map[string]time.Time // when records came that were not there at the start
 }
 
 func loadTable[T record](dir string) (*Table[T], error) {
-	t := &Table[T]{dir: dir, rows: map[string]T{}}
+	t := &Table[T]{dir: dir, rows: map[string]T{}, born: map[string]time.Time{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
@@ -79,13 +80,11 @@ func (t *Table[T]) Get(id string) (T, bool) {
 	return row, ok
 }
 
-// Made tells when a record was made; false when there is none.
-func (t *Table[T]) Made(id string) (time.Time, bool) {
-	row, ok := t.rows[id]
-	if !ok {
-		return time.Time{}, false
-	}
-	return row.made(), true
+// Born tells when a record came, by the clock of the machine; false when it is
+// not there or was there at the start.
+func (t *Table[T]) Born(id string) (time.Time, bool) {
+	at, ok := t.born[id]
+	return at, ok
 }
 
 // All returns the records in the order in which they were made.
@@ -109,6 +108,9 @@ func (t *Table[T]) Put(row T) error {
 	if err := atomicfile.Write(t.path(row.key()), append(data, '\n'), 0o600); err != nil {
 		return err
 	}
+	if _, there := t.rows[row.key()]; !there {
+		t.born[row.key()] = time.Now()
+	}
 	t.rows[row.key()] = row
 	return nil
 }
@@ -119,6 +121,7 @@ func (t *Table[T]) Delete(id string) error {
 		return fmt.Errorf("remove state of %s: %w", id, err)
 	}
 	delete(t.rows, id)
+	delete(t.born, id)
 	return nil
 }
 

@@ -1,0 +1,23 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package iam
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestDocumentation holds docs/local.md to what there is.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/local.md")
+	require.NoError(t, err)
+	for _, service := range []string{"iam", "sts"} {
+		for name := range (&Service{}).actions(service) {
+			require.Truef(t, regexp.MustCompile(`\b`+name+`\b`).Match(text), "docs/local.md must list %s", name)
+		}
+	}
+}
