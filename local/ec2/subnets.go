@@ -104,7 +104,7 @@ func (s *Service) createSubnet(r *request) (reply, error) {
 }
 
 func (s *Service) describeSubnets(r *request) (reply, error) {
-	text := func(f func(subnetRow) string) func(subnetRow) []string { return only(f) }
+	text := only[subnetRow]
 	zone, vpc := text(func(n subnetRow) string { return n.Zone }), text(func(n subnetRow) string { return n.VPC })
 	cidr, isDefault := text(func(n subnetRow) string { return n.CIDR }), boolText(func(n subnetRow) bool { return n.Default })
 	zoneName := text(func(n subnetRow) string { return zoneID(r.Region, n.Zone) })

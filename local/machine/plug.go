@@ -116,7 +116,7 @@ func (m *Manager) Frozen(ctx context.Context, id string, work func(context.Conte
 func (m *Manager) change(ctx context.Context, id string, f func(context.Context, *instance, *process) error) error {
 	i, err := m.find(id)
 	if err != nil {
-		return nil //nolint:nilerr // never started: it is off
+		return nil // never started: it is off
 	}
 	ctx, done, err := i.operate(ctx)
 	if err != nil {
