@@ -38,7 +38,7 @@ type SourceConfig struct {
 	SourceAMIFilter AMIFilter `mapstructure:"source_ami_filter"`
 	// Name of a parameter of Parameter Store that holds the id of the source AMI,
 	// such as the public
-	// `/aws/service/debian/release/12/latest/amd64`.
+	// `/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64`.
 	SourceAMISSMParameter string `mapstructure:"source_ami_ssm_parameter"`
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
@@ -259,7 +260,7 @@ func TestQuote(t *testing.T) {
 		"snap-1": "snap-1", "": "''", "it's": `'it'\''s'`, "a b": "'a b'", "$(x)": "'$(x)'",
 		"http://127.0.0.1:4566": "http://127.0.0.1:4566",
 	} {
-		require.Equal(t, want, quote(word))
+		require.Equal(t, want, awsx.Line([]string{word}))
 	}
 }
 

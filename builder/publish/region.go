@@ -73,11 +73,7 @@ func (r *region) ssmCommand(verb string, args ...string) string { return r.line(
 
 func (r *region) line(service, verb string, args []string) string {
 	words := append([]string{"aws", service, verb, "--region", r.name}, args...)
-	words = append(words, r.flags...)
-	for i, w := range words {
-		words[i] = quote(w)
-	}
-	return strings.Join(words, " ")
+	return awsx.Line(append(words, r.flags...))
 }
 
 // findImages and findSnapshots are the commands that list what carries a tag.
@@ -87,17 +83,6 @@ func (r *region) findImages(publishID string) string {
 
 func (r *region) findSnapshots(publishID string) string {
 	return r.command("describe-snapshots", "--owner-ids", "self", "--filters", "Name=tag:"+tagPublishID+",Values="+publishID)
-}
-
-// quote makes one word of a shell command.
-func quote(word string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_./:=,@%+", c)
-	}
-	if word != "" && strings.IndexFunc(word, func(c rune) bool { return !plain(c) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // imagesNamed are the account's images of a name, deprecated and disabled ones

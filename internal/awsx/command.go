@@ -15,10 +15,16 @@ func (f *Factory) Command(service, region, verb string, args ...string) string {
 	if f.profile != "" {
 		words = append(words, "--profile", f.profile)
 	}
+	return Line(words)
+}
+
+// Line makes a shell command line of words.
+func Line(words []string) string {
+	quoted := make([]string, len(words))
 	for i, w := range words {
-		words[i] = quote(w)
+		quoted[i] = quote(w)
 	}
-	return strings.Join(words, " ")
+	return strings.Join(quoted, " ")
 }
 
 // quote makes one word of a shell command.
