@@ -92,6 +92,7 @@ func (f *Factory) EC2(region string) *ec2.Client {
 func (f *Factory) EBS(region string) *ebs.Client {
 	return ebs.NewFromConfig(f.cfg, func(o *ebs.Options) {
 		o.Region, o.Retryer, o.RetryMaxAttempts = f.region(region), aws.NopRetryer{}, 0
+		o.HTTPClient = blockClient(f.cfg.HTTPClient)
 		if f.endpoint != nil {
 			o.BaseEndpoint = f.endpoint
 		}

@@ -43,23 +43,47 @@ var errChanged = errors.New("it was completed, and the disk has changed since")
 // bounded by the number of requests at a time.
 func (s *sender) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	jobs := make(chan work)
+	err := s.hand(ctx, func(w work) {
+		select {
+		case jobs <- w:
+		default: // all workers have something to do
+			group.Go(func() error { return s.work(ctx, w, jobs) })
+		}
+	})
+	close(jobs)
+	// A worker's own error is the better one, if there is one.
+	if failed := group.Wait(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// hand gives out every block when there is a place for it at the gate.
+func (s *sender) hand(ctx context.Context, give func(work)) error {
 	for w, err := range s.content.work(s.u.disk) {
 		if err == nil {
 			err = s.u.try.gate.enter(ctx)
 		}
 		if err != nil {
-			// A worker's own error is the better one, if there is one.
-			if failed := group.Wait(); failed != nil {
-				return failed
-			}
 			return err
 		}
-		group.Go(func() error {
-			defer s.u.try.gate.leave()
-			return s.block(ctx, w)
-		})
+		give(w)
 	}
-	return group.Wait()
+	return nil
+}
+
+// work does one block after the other. Workers are kept because the SDK needs a
+// large stack, and growing one for every block is a tenth of all the work.
+func (s *sender) work(ctx context.Context, w work, jobs <-chan work) error {
+	for more := true; more; w, more = <-jobs {
+		err := s.block(ctx, w)
+		s.u.try.gate.leave()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // block stores one block unless the snapshot holds it already. Where its sum is

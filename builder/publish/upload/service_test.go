@@ -5,6 +5,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -37,7 +38,7 @@ type service struct {
 	blockSize int64
 	trouble   trouble
 	fail      func(action string, nth int, index int64) error // may fail any call
-	sum       func(index int64, data []byte) sparse.Sum         // of what came in
+	sum       func(index int64, data []byte) sparse.Sum       // of what came in
 
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -62,7 +63,7 @@ type snap struct {
 func newService(blockSize int64, t trouble) *service {
 	return &service{
 		blockSize: blockSize, trouble: t, rng: rand.New(rand.NewPCG(1, 2)), calls: map[string]int{},
-		sum: func(_ int64, data []byte) sparse.Sum { return sparse.Checksum(data) },
+		sum:   func(_ int64, data []byte) sparse.Sum { return sparse.Checksum(data) },
 		snaps: map[string]*snap{}, tokens: map[string]string{}, puts: map[int64]int{},
 	}
 }
@@ -286,6 +287,29 @@ func (m memory) PutSnapshotBlock(ctx context.Context, in *ebs.PutSnapshotBlockIn
 
 func (m memory) CompleteSnapshot(_ context.Context, in *ebs.CompleteSnapshotInput, _ ...func(*ebs.Options)) (*ebs.CompleteSnapshotOutput, error) {
 	return &ebs.CompleteSnapshotOutput{}, m.complete(*in.SnapshotId, *in.ChangedBlocksCount, *in.Checksum)
+}
+
+// loser carries the first call of an action out and loses its reply.
+type loser struct {
+	memory
+	action string
+}
+
+func (l *loser) lose(action string) error {
+	if action == l.action && l.number(action) == 1 {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+func (l *loser) StartSnapshot(ctx context.Context, in *ebs.StartSnapshotInput, _ ...func(*ebs.Options)) (*ebs.StartSnapshotOutput, error) {
+	out, err := l.memory.StartSnapshot(ctx, in)
+	return out, errors.Join(err, l.lose("StartSnapshot"))
+}
+
+func (l *loser) CompleteSnapshot(ctx context.Context, in *ebs.CompleteSnapshotInput, _ ...func(*ebs.Options)) (*ebs.CompleteSnapshotOutput, error) {
+	out, err := l.memory.CompleteSnapshot(ctx, in)
+	return out, errors.Join(err, l.lose("CompleteSnapshot"))
 }
 
 // owner plays the caller: it keeps what it is told.

@@ -75,7 +75,8 @@ func (u *uploader) startSnapshot(ctx context.Context, h header) (id string, made
 		return err
 	})
 	if err != nil {
-		if ruleFor(err).nothing {
+		// When we were stopped, err may be the reason for that and not this call's.
+		if context.Cause(ctx) == nil && ruleFor(err).nothing {
 			forgive()
 		}
 		return "", nil, err

@@ -33,10 +33,11 @@ type width struct {
 	most    float64
 	attempt time.Duration
 
-	width  float64
-	before float64 // to which to step back, and what was stored then; 0: nothing is being tried
-	stored0,
-	factor float64
+	width   float64
+	before  float64 // to which to step back; 0: nothing is being tried
+	then    float64 // what was stored per second before
+	factor  float64
+	doubt   bool // the last round brought nothing, the next one decides
 	started bool // the first growth that brought nothing is past
 	up      bool // the next attempt is to grow
 	rest    int
@@ -93,7 +94,7 @@ func (w *width) decide(perSecond float64, mean time.Duration, full bool) {
 
 // try changes the width, to be judged in the next round.
 func (w *width) try(perSecond float64) {
-	w.before, w.stored0 = w.width, perSecond
+	w.before, w.then = w.width, perSecond
 	switch {
 	case !w.started:
 		w.factor = widthStart
@@ -112,15 +113,20 @@ func (w *width) try(perSecond float64) {
 	}
 }
 
-// judge keeps what was tried, or steps back.
+// judge keeps what was tried, or steps back when it brought nothing twice: one
+// round is often disturbed.
 func (w *width) judge(perSecond float64) {
-	wanted := w.stored0 * widthSame
+	wanted := w.then * widthSame
 	if w.factor > 1 {
-		wanted = w.stored0 * (1 + widthGain*(w.width/w.before-1))
+		wanted = w.then * (1 + widthGain*(w.width/w.before-1))
 	}
-	if perSecond >= wanted {
-		w.before = 0
+	switch {
+	case perSecond >= wanted:
+		w.before, w.doubt = 0, false
 		w.try(perSecond) // the same again
+		return
+	case !w.doubt:
+		w.doubt = true
 		return
 	}
 	w.set(w.before)
@@ -129,7 +135,7 @@ func (w *width) judge(perSecond float64) {
 
 // pause ends the trying for a while; the next attempt goes the other way.
 func (w *width) pause() {
-	w.started, w.before, w.rest, w.up = true, 0, widthRest, !w.up
+	w.started, w.doubt, w.before, w.rest, w.up = true, false, 0, widthRest, !w.up
 }
 
 // objected follows an answer that did not come in time, or that there were too
