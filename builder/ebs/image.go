@@ -93,7 +93,7 @@ func (f *flow) makeImage(ctx context.Context, j *step.Job) error {
 func (f *flow) discard(state multistep.StateBag) error {
 	result, err := keyResult.Get(state)
 	if err != nil {
-		return nil //nolint:nilerr // there is none
+		return nil // there is none
 	}
 	if f.config.ForceDeregister || f.config.KeepNewest > 0 {
 		return fmt.Errorf("the images were complete by then and stay, since they may have replaced others: %s", result.ID())

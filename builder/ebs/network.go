@@ -207,7 +207,7 @@ func (s *site) orderSubnets(found []types.Subnet, f SubnetFilter) ([]types.Subne
 		return nil, fmt.Errorf("subnet_filter: %d subnets match (%s): narrow the filters, or set most_free = true or random = true", len(ids), strings.Join(ids, ", "))
 	}
 	if f.Random {
-		rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] })
+		rand.Shuffle(len(found), func(i, j int) { found[i], found[j] = found[j], found[i] }) //nolint:gosec // spreads machines, hides nothing
 		return found, nil
 	}
 	slices.SortStableFunc(found, func(a, b types.Subnet) int {

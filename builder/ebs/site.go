@@ -82,9 +82,6 @@ func (s *site) mine() []types.Filter {
 // mineText is mine for the command line.
 func (s *site) mineText() string { return "Name=tag:" + tagTemporary + ",Values=" + s.build }
 
-// isMine reports whether tags say that this build has made the thing.
-func (s *site) isMine(tags []types.Tag) bool { return tagOf(tags, tagTemporary) == s.build }
-
 func tagOf(tags []types.Tag, key string) string {
 	for _, t := range tags {
 		if aws.ToString(t.Key) == key {

@@ -189,7 +189,7 @@ func checkType(t types.InstanceTypeInfo, image types.Image) error {
 	if mode != "" && len(t.SupportedBootModes) > 0 && !slices.Contains(t.SupportedBootModes, mode) {
 		why = append(why, fmt.Sprintf("it boots %v, and the image needs %s", t.SupportedBootModes, mode))
 	}
-	kind := types.VirtualizationType(image.VirtualizationType)
+	kind := image.VirtualizationType
 	if len(t.SupportedVirtualizationTypes) > 0 && kind != "" && !slices.Contains(t.SupportedVirtualizationTypes, kind) {
 		why = append(why, fmt.Sprintf("it has no %s, which the image needs", kind))
 	}
