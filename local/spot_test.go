@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/machine"
@@ -196,4 +197,21 @@ func TestAddressesOfMachines(t *testing.T) {
 	spec := m.specs[*inst.InstanceId]
 	require.Equal(t, *inst.PublicIpAddress, spec.PublicIP)
 	require.Empty(t, spec.PrivateIP, "the guest is told the address that it has: "+machine.GuestIP)
+}
+
+func TestInstanceProfile(t *testing.T) {
+	c, m := withMachines(t)
+	ami, _ := c.image("profiled")
+	client, ctx, name := iam.NewFromConfig(c.config(region)), t.Context(), aws.String("builder")
+	require.NoError(t, second(client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: name, AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)})))
+	require.NoError(t, second(client.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: name})))
+	require.NoError(t, second(client.AddRoleToInstanceProfile(ctx, &iam.AddRoleToInstanceProfileInput{InstanceProfileName: name, RoleName: name})))
+	in := launchOne(ami)
+	in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Name: name}
+	out, err := c.ec2.RunInstances(ctx, in)
+	require.NoError(t, err)
+	inst := c.reaches(*out.Instances[0].InstanceId, "running")
+	profile := m.specs[*inst.InstanceId].Profile
+	require.Equal(t, *inst.IamInstanceProfile.Arn, profile.ARN)
+	require.Equal(t, "builder", profile.Role)
 }

@@ -243,3 +243,36 @@ func TestSnapshotsThatTheServerDidNotFinish(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ec2types.SnapshotStateError, out.Snapshots[0].State)
 }
+
+func TestEncryptedVolumes(t *testing.T) {
+	c := start(t, quiet(t))
+	ami, snap := c.image("plain disk")
+	vol := c.newVolume(&ec2.CreateVolumeInput{SnapshotId: &snap, Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/mine")})
+	key := *c.volume(vol).KmsKeyId
+	require.Contains(t, key, ":key/")
+	_, err := c.ec2.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), KmsKeyId: aws.String("alias/mine")})
+	require.Equal(t, "InvalidParameterDependency", codeOf(t, err))
+	_, err = c.ec2.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), VolumeType: "io2"})
+	require.Equal(t, "MissingParameter", codeOf(t, err))
+	made, err := c.ec2.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: &vol})
+	require.NoError(t, err)
+	require.True(t, *made.Encrypted)
+	require.Equal(t, key, *made.KmsKeyId)
+
+	// The launch encrypts the root volume, and the image of it stays so.
+	in := launchOne(ami)
+	in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/mine")}}}
+	out, err := c.ec2.RunInstances(t.Context(), in)
+	require.NoError(t, err)
+	inst := c.reaches(*out.Instances[0].InstanceId, "running")
+	root := c.volume(*inst.BlockDeviceMappings[0].Ebs.VolumeId)
+	require.True(t, *root.Encrypted)
+	image, err := c.ec2.CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: inst.InstanceId, Name: aws.String("encrypted")})
+	require.NoError(t, err)
+	img := c.imageBecomes(*image.ImageId, ec2types.ImageStateAvailable)
+	require.True(t, *img.BlockDeviceMappings[0].Ebs.Encrypted)
+	again, err := c.ec2.RunInstances(t.Context(), launchOne(*image.ImageId))
+	require.NoError(t, err)
+	inst = c.reaches(*again.Instances[0].InstanceId, "running")
+	require.Equal(t, key, *c.volume(*inst.BlockDeviceMappings[0].Ebs.VolumeId).KmsKeyId, "with the key of its snapshot")
+}

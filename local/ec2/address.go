@@ -39,7 +39,7 @@ func place(reg *store.Region, inst *store.Instance) error {
 	// At random, so that two local clouds on one host do not share addresses.
 	size := uint32(1) << (32 - prefix.Bits())
 	for range 4096 {
-		offset := rand.Uint32N(size) //nolint:gosec // not a secret
+		offset := rand.Uint32N(size)                  //nolint:gosec // not a secret
 		if offset < reservedLow || offset == size-1 { // as AWS keeps for itself
 			continue
 		}
