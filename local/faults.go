@@ -115,7 +115,12 @@ func (f *front) injected(c *call.Call, rule fault.Rule) *call.Error {
 		return call.Errorf(d.throttled, "Request limit exceeded.").WithStatus(d.throttledStatus).WithReason(d.throttledReason)
 	case fault.Unseen:
 		return notSeen(c, rule)
+	default: // fault.Deny
+		return f.denied(c, d)
 	}
+}
+
+func (f *front) denied(c *call.Call, d dialect) *call.Error {
 	text := fmt.Sprintf("You are not authorized to perform this operation. User: arn:aws:iam::%s:root is not authorized to perform: %s:%s", f.account, c.Service, c.Action)
 	if c.Service == "ec2" {
 		text += ". Encoded authorization failure message: " + f.iam.DenialMessage(c.Service, c.Action)

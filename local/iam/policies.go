@@ -72,7 +72,7 @@ func (s *Service) deleteRolePolicy(r *request) (any, error) {
 }
 
 func (s *Service) listRolePolicies(r *request) (any, error) {
-	_, names, end, err := s.ofRole(r, func(role store.Role) []string { return slices.Sorted(maps.Keys(role.Policies)) })
+	names, end, err := s.ofRole(r, func(role store.Role) []string { return slices.Sorted(maps.Keys(role.Policies)) })
 	return struct {
 		PolicyNames []string `xml:"PolicyNames>member"`
 		listing
@@ -80,15 +80,14 @@ func (s *Service) listRolePolicies(r *request) (any, error) {
 }
 
 // ofRole returns one page of what belongs to the role that the call names.
-func (s *Service) ofRole(r *request, list func(store.Role) []string) (store.Role, []string, listing, error) {
+func (s *Service) ofRole(r *request, list func(store.Role) []string) ([]string, listing, error) {
 	r.str("MaxItems")
 	r.str("Marker")
 	role, err := s.role(r)
 	if err != nil {
-		return role, nil, listing{}, err
+		return nil, listing{}, err
 	}
-	names, end, err := page(s, r, list(role), func(name string) string { return name })
-	return role, names, end, err
+	return page(s, r, list(role), func(name string) string { return name })
 }
 
 // attachRolePolicy takes any policy that AWS manages; there are no others here.
@@ -117,7 +116,7 @@ func (s *Service) detachRolePolicy(r *request) (any, error) {
 }
 
 func (s *Service) listAttachedRolePolicies(r *request) (any, error) {
-	_, arns, end, err := s.ofRole(r, func(role store.Role) []string { return slices.Clone(role.Attached) })
+	arns, end, err := s.ofRole(r, func(role store.Role) []string { return slices.Clone(role.Attached) })
 	type attached struct {
 		PolicyName string
 		PolicyArn  string

@@ -42,11 +42,11 @@ func (s *Service) getCallerIdentity(r *request) (any, error) {
 	}
 	out := struct {
 		Arn     string
-		UserId  string //nolint:revive,staticcheck // the element's name
+		UserID  string `xml:"UserId"`
 		Account string
 	}{"arn:aws:iam::" + s.Account + ":root", s.Account, s.Account}
 	if as, err := s.session(r.Call); err == nil {
-		out.Arn, out.UserId = as.ARN, as.RoleID+":"+as.Name
+		out.Arn, out.UserID = as.ARN, as.RoleID+":"+as.Name
 	}
 	return out, nil
 }

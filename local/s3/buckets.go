@@ -14,8 +14,6 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/store"
 )
 
-const namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
-
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // find finds a bucket. As on AWS it must be asked for in its own region.

@@ -19,7 +19,7 @@ type description struct {
 	AllowedPattern   string `json:",omitempty"`
 	DataType         string
 	Description      string `json:",omitempty"`
-	KeyId            string `json:",omitempty"` //nolint:revive,staticcheck // name of the API
+	KeyID            string `json:"KeyId,omitempty"`
 	LastModifiedDate float64
 	LastModifiedUser string
 	Name             string
@@ -31,7 +31,7 @@ type description struct {
 
 func (s *Service) describe(p store.Parameter, v store.ParameterVersion) description {
 	return description{
-		AllowedPattern: v.AllowedPattern, DataType: v.DataType, Description: v.Description, KeyId: v.KeyID,
+		AllowedPattern: v.AllowedPattern, DataType: v.DataType, Description: v.Description, KeyID: v.KeyID,
 		LastModifiedDate: float64(v.Modified.UnixMilli()) / 1000, LastModifiedUser: "arn:aws:iam::" + s.Account + ":root",
 		Name: p.Name, Tier: v.Tier, Type: v.Type, Version: v.Version,
 	}
@@ -172,9 +172,10 @@ func (s *Service) deleteParameters(r *request) (any, error) {
 
 // tagging is what the tag actions are asked for.
 type tagging struct {
-	ResourceType, ResourceId string //nolint:revive,staticcheck // names of the API
-	Tags                     []tag
-	TagKeys                  []string
+	ResourceType string
+	ResourceID   string `json:"ResourceId"`
+	Tags         []tag
+	TagKeys      []string
 }
 
 // onTagged reads a tag action and runs f on the parameter that it names.
@@ -187,9 +188,9 @@ func (s *Service) onTagged(r *request, f func(*store.Region, tagging, store.Para
 		return call.Errorf("InvalidResourceType", "The local cloud has tags on resources of the type Parameter only, not '%s'.", in.ResourceType)
 	}
 	return s.Store.Update(r.Region, func(reg *store.Region) error {
-		p, ok := reg.Parameters.Get(store.ParameterKey(in.ResourceId))
+		p, ok := reg.Parameters.Get(store.ParameterKey(in.ResourceID))
 		if !ok {
-			return call.Errorf("InvalidResourceId", "The resource ID %s is not valid. Verify the ID and try again.", in.ResourceId)
+			return call.Errorf("InvalidResourceId", "The resource ID %s is not valid. Verify the ID and try again.", in.ResourceID)
 		}
 		return f(reg, in, p)
 	})

@@ -35,9 +35,10 @@ const (
 type tag struct{ Key, Value string }
 
 type putRequest struct {
-	Name, Value, Type, DataType, Description, KeyId, AllowedPattern, Tier string //nolint:revive,staticcheck // names of the API
-	Overwrite                                                             bool
-	Tags                                                                  []tag
+	Name, Value, Type, DataType, Description, AllowedPattern, Tier string
+	KeyID                                                          string `json:"KeyId"`
+	Overwrite                                                      bool
+	Tags                                                           []tag
 }
 
 // putParameter makes a parameter or a new version of one. Unlike AWS it lets
@@ -116,7 +117,7 @@ func (in putRequest) check() error {
 		return invalid("The data type %s is only for parameters of the type String.", imageType)
 	case in.DataType == imageType && !regexp.MustCompile(`\Aami-[0-9a-f]{8,17}\z`).MatchString(in.Value):
 		return invalid("Invalid parameter value %s. Valid AMI ids have the form ami-12345abcdeEXAMPLE.", in.Value)
-	case in.KeyId != "" && in.Type != typeSecure:
+	case in.KeyID != "" && in.Type != typeSecure:
 		return invalid("KeyId is required for SecureString type parameter only.")
 	case err != nil:
 		return call.Errorf("InvalidAllowedPatternException", "The pattern '%s' is not valid: %v", in.AllowedPattern, err)
@@ -168,7 +169,7 @@ func (s *Service) version(reg *store.Region, in putRequest, p store.Parameter) (
 	if v.Type != typeSecure {
 		return v, nil
 	}
-	v.KeyID = in.KeyId
+	v.KeyID = in.KeyID
 	if v.KeyID == "" {
 		v.KeyID = "alias/aws/ssm"
 	}
