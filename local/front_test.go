@@ -191,10 +191,17 @@ func TestConnectionFaults(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { c.Faults().Remove(endless.ID) })
 	require.Error(t, describe(t.Context()))
 
-	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang, OnHit: func() { go c.stop() }})
+	stopped := make(chan struct{})
+	add(fault.Rule{Action: "DescribeRegions", Kind: fault.Hang, OnHit: func() {
+		go func() {
+			defer close(stopped)
+			c.stop()
+		}()
+	}})
 	before = time.Now()
 	require.Error(t, describe(t.Context()))
 	require.Less(t, time.Since(before), 2*time.Second, "the end of the server ends the call")
+	<-stopped
 }
 
 func TestNewThingsAreUnseenForAWhile(t *testing.T) {
