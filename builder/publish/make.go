@@ -74,7 +74,7 @@ func (p *Publisher) createFirst(ctx context.Context, b *build, create Create) er
 	unknown := r.oweTagged(&b.owed, p.publishID)
 	id, err := create(ctx, &b.owed, in)
 	if err != nil {
-		if certainlyNothing(err) {
+		if certainlyNothing(ctx, err) {
 			b.owed.Forgive(unknown)
 		}
 		return err

@@ -86,8 +86,17 @@ func (p *Publisher) oweParameter(b *build, r *region, id string, former *types.P
 			_, err = r.parameters.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(name)})
 			return verdict(err)
 		}
+		value := aws.ToString(former.Value)
+		if r.removed(value) {
+			// It named the image that was to be replaced, and has a new id once
+			// it is registered again.
+			if r.returned[value] == "" {
+				return fmt.Errorf("it named image %s, which has to be registered again first", value)
+			}
+			value = r.returned[value]
+		}
 		_, err = r.parameters.PutParameter(ctx, &ssm.PutParameterInput{
-			Name: aws.String(name), Value: former.Value, Type: former.Type, DataType: former.DataType, Overwrite: aws.Bool(true),
+			Name: aws.String(name), Value: aws.String(value), Type: former.Type, DataType: former.DataType, Overwrite: aws.Bool(true),
 		})
 		return verdict(err)
 	})

@@ -41,13 +41,15 @@ type region struct {
 	flags []string
 
 	// old is the image of the same name that the precheck found, and that is to
-	// be replaced; replaced are those that were.
+	// be replaced; replaced are those that were, returned the ids of those that
+	// were registered again after all, by their former ids.
 	old      *types.Image
 	replaced []types.Image
+	returned map[string]string
 }
 
 func newRegion(f *awsx.Factory, name string, notYet time.Duration) *region {
-	r := &region{name: name, blocks: f.EBS(name), parameters: f.SSM(name), notYet: notYet, explain: f.Explain}
+	r := &region{name: name, blocks: f.EBS(name), parameters: f.SSM(name), notYet: notYet, explain: f.Explain, returned: map[string]string{}}
 	control := f.EC2(name)
 	r.snapshots, r.images, r.attributes, r.account = control, control, control, control
 	if url := f.Endpoint(name); url != "" {

@@ -5,6 +5,7 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -131,19 +132,18 @@ func (r *region) uefiData(ctx context.Context, i types.Image) (string, error) {
 // oweOld records that an image is about to give way: when the run fails, it is
 // registered again from its snapshots, with what it had.
 func (p *Publisher) oweOld(b *build, r *region, old oldImage) {
-	id, name := aws.ToString(old.ImageId), aws.ToString(old.Name)
-	made := ""
-	b.owed.Owe(fmt.Sprintf("the image %s, named %q in %s, which was to be replaced, and is to be registered again", id, name, r.name),
-		r.command("describe-images", "--owners", "self", "--filters", "Name=name,Values="+name),
+	id := aws.ToString(old.ImageId)
+	b.owed.Owe(fmt.Sprintf("the image %s, named %q in %s, which was to be replaced, and is to be registered again", id, aws.ToString(old.Name), r.name),
+		r.command("register-image", "--cli-input-json", requestJSON(again(old.Image, old.uefi))),
 		func(ctx context.Context) error {
-			if made == "" {
+			if r.returned[id] == "" {
 				found, err := p.putBack(ctx, r, old)
 				if err != nil {
 					return err
 				}
-				made = found
+				r.returned[id] = found
 			}
-			return p.dressUp(ctx, r, old, made)
+			return p.dressUp(ctx, r, old, r.returned[id])
 		})
 }
 
@@ -215,6 +215,39 @@ func (p *Publisher) pointTo(ctx context.Context, r *region, old, id string) erro
 		Name: aws.String(p.SSMParameter), Value: aws.String(id), Overwrite: aws.Bool(true), Type: ssmtypes.ParameterTypeString, DataType: now.DataType,
 	})
 	return err
+}
+
+// requestJSON is a request as the AWS command line reads it: without what is
+// not set.
+func requestJSON(in any) string {
+	data, err := json.Marshal(in)
+	var value any
+	if err == nil {
+		err = json.Unmarshal(data, &value)
+	}
+	if err == nil {
+		data, err = json.Marshal(withoutEmpty(value))
+	}
+	if err != nil {
+		return "{}" // structs of strings and numbers always encode
+	}
+	return string(data)
+}
+
+func withoutEmpty(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if v[k] = withoutEmpty(e); v[k] == nil || v[k] == "" {
+				delete(v, k)
+			}
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = withoutEmpty(e)
+		}
+	}
+	return value
 }
 
 // sameSnapshots reports whether two images are made of the same snapshots.

@@ -222,10 +222,11 @@ func verdict(err error) error {
 
 // certainlyNothing reports whether a failed create call is known to have made
 // nothing. After throttling or a conflict it is not: an earlier try of the same
-// call may have got through.
-func certainlyNothing(err error) bool {
+// call may have got through. When we were stopped it is not either: err may be
+// the reason for that, and not this call's.
+func certainlyNothing(ctx context.Context, err error) bool {
 	var api smithy.APIError
-	if !errors.As(err, &api) {
+	if !errors.As(err, &api) || ctx.Err() != nil {
 		return false
 	}
 	switch awsx.Class(err) {
