@@ -21,7 +21,7 @@ func (p *place) fleets(ctx context.Context) ([]*Leftover, error) {
 		{Name: aws.String("resource-type"), Values: []string{string(types.ResourceTypeFleet)}},
 	}})
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := pages.NextPage(ctx, awsx.Quick) // the first call in a region
 		if err != nil {
 			return nil, err
 		}

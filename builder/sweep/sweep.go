@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
@@ -189,6 +191,10 @@ func (p *place) globalFinders() []finder {
 func (p *place) findAll(ctx context.Context, r *Report, finders []finder) {
 	for _, f := range finders {
 		things, err := f.find(ctx)
+		if err != nil && !answered(err) { // nor will the next call be
+			r.Problems = append(r.Problems, Problem{What: "anything", Error: p.reason(err), Regions: []string{p.where()}})
+			return
+		}
 		if err != nil {
 			r.Problems = append(r.Problems, Problem{What: f.what, Error: p.reason(err), Regions: []string{p.where()}})
 			continue
@@ -205,6 +211,12 @@ func (p *place) findAll(ctx context.Context, r *Report, finders []finder) {
 			}
 		}
 	}
+}
+
+// answered reports whether a failed call got an answer at all.
+func answered(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api)
 }
 
 // Remove removes the leftovers of a report, each region by itself, and goes on

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 )
 
 // now is the fake time of the searches, after the zero time.
@@ -212,6 +214,19 @@ func TestProblemsOfSearching(t *testing.T) {
 	r = s.Find(t.Context(), []string{"eu-west-1"})
 	require.NotContains(t, ids(r.Leftovers), "instance profile rightimage-b1")
 	require.Len(t, r.Problems, 3)
+}
+
+// An endpoint that nobody serves is told once and at once, not kind by kind.
+func TestNobodyAnswers(t *testing.T) {
+	f, err := awsx.New(t.Context(), awsx.Config{Region: "eu-west-1", AccessKey: "a", SecretKey: "b", EndpointURL: "http://127.0.0.1:1", MaxRetries: 1})
+	require.NoError(t, err)
+	r := New(f).Find(t.Context(), []string{"eu-west-1", "us-east-1"})
+	var where []string
+	for _, p := range r.Problems {
+		require.Equal(t, "anything", p.What)
+		where = append(where, p.Regions...)
+	}
+	require.ElementsMatch(t, []string{"eu-west-1", "us-east-1", "IAM"}, where)
 }
 
 func TestBorn(t *testing.T) {

@@ -63,7 +63,7 @@ func publishCommand() *cobra.Command {
 	flags.SortFlags = false
 	flags.StringSliceVar(&f.regions, "region", nil, "region that gets the image; repeatable")
 	flags.StringVar(&f.format, "disk-format", "", "raw, qcow2 or vmdk (default: recognised)")
-	flags.StringVar(&f.tempDir, "temp-dir", "", "directory for the raw copy of a disk that is not raw (default: the disk's)")
+	flags.StringVar(&f.tempDir, "temp-directory", "", "directory for the raw copy of a disk that is not raw (default: the disk's)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only check options, disk, and the state of the account in every region")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON; everything else goes to standard error")
 	// Keys on a command line can be read by everybody on the machine.

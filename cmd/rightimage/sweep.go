@@ -206,12 +206,13 @@ func age(made time.Time) string {
 		return "-"
 	}
 	const day = 24 * time.Hour
-	if d := time.Since(made); d >= 2*day {
+	switch d := time.Since(made); {
+	case d >= 2*day:
 		return fmt.Sprintf("%dd", d/day)
-	} else if d >= time.Hour {
+	case d >= time.Hour:
 		return fmt.Sprintf("%dh", d/time.Hour)
-	} else {
-		return d.Round(time.Minute).String()
+	default:
+		return fmt.Sprintf("%dm", d/time.Minute)
 	}
 }
 
