@@ -213,8 +213,9 @@ type ResumeConfig struct {
 	// the block manifest tells. Default true; without a manifest that fits
 	// everything is sent.
 	Incremental config.Trilean `mapstructure:"incremental"`
-	// Where the block manifest is kept: a path, or `s3://bucket/key`. Default: the
-	// finished disk's path with `.blocks` after it.
+	// Where the block manifest is kept: a path, or `s3://bucket/key` of a bucket
+	// in the first region. Default: the finished disk's path with `.blocks`
+	// after it.
 	BlockManifest string `mapstructure:"block_manifest"`
 	// Directory of the journals with which an upload goes on after the builder
 	// was killed. Default: the finished disk's directory.

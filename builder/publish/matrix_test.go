@@ -48,7 +48,7 @@ func full(c *matrix.Cloud) publish.Config {
 		},
 		Polling:     publish.PollingConfig{DelaySeconds: 1},
 		UndoTimeout: 20 * time.Second,
-		Facts:       publish.Facts{NotYet: 2 * time.Second},
+		Facts:       publish.Facts{NotYet: 8 * time.Second},
 	}
 }
 

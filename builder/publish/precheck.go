@@ -178,14 +178,7 @@ func (p *Publisher) checkAccountEncryption(ctx context.Context, r *region) error
 	if p.public() || p.publicSnapshots() {
 		return fmt.Errorf("ami_groups, snapshot_groups: the account encrypts everything in %s, and what is encrypted cannot be public: leave \"all\" out, or change the account with: %s", r.name, disable)
 	}
-	out, err := r.account.GetEbsDefaultKmsKeyId(ctx, &ec2.GetEbsDefaultKmsKeyIdInput{})
-	if err != nil {
-		return r.explain("look up the default key", r.name, err)
-	}
-	if key := aws.ToString(out.KmsKeyId); strings.HasSuffix(key, "alias/aws/ebs") {
-		return fmt.Errorf("ami_users, snapshot_users: the account encrypts everything in %s with %s, which others cannot use: give a key of your own in kms_key_id or region_kms_key_ids", r.name, key)
-	}
-	return nil
+	return fmt.Errorf("ami_users, ami_org_arns, ami_ou_arns, snapshot_users: the account encrypts everything in %s with its default key, which others cannot use as a rule: give a key of your own in kms_key_id or region_kms_key_ids", r.name)
 }
 
 func (r *region) encryptsByDefault(ctx context.Context) (bool, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 )
@@ -96,10 +97,19 @@ func (p *Publisher) removeOld(ctx context.Context, b *build, r *region) error {
 		}
 		r.replaced = append(r.replaced, found)
 		if _, err := r.images.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: found.ImageId}); err != nil && awsx.Class(err) != awsx.NotYet {
-			return r.explain("deregister image "+id, r.name, err)
+			return r.explain("deregister image "+id, r.name, coolDown(err))
 		}
 	}
 	return nil
+}
+
+// coolDown explains the one refusal that DescribeImages does not announce.
+func coolDown(err error) error {
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorCode() == "OperationNotPermitted" {
+		return fmt.Errorf("force_deregister: the image is protected, or was until less than 24 hours ago: build again later, or under another ami_name: %w", err)
+	}
+	return err
 }
 
 // remember reads what DescribeImages does not tell.
