@@ -81,7 +81,7 @@ func Test(t *testing.T, r Run) {
 	before := runtime.NumGoroutine()
 	var missed, survived atomic.Int32
 	var group errgroup.Group
-	group.SetLimit(16) // they wait more than they work
+	group.SetLimit(4 * runtime.NumCPU()) // they wait more than they work
 	for _, c := range cells {
 		group.Go(func() error {
 			switch err := r.one(t, c); {
