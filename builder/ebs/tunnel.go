@@ -16,7 +16,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
@@ -208,7 +207,6 @@ func (t *tunnel) session(ctx context.Context) error {
 
 // run runs the plugin, which listens on the port until the session ends.
 func (t *tunnel) run(ctx context.Context, in *ssm.StartSessionInput, out *ssm.StartSessionOutput) error {
-	packersdk.LogSecretFilter.Set(aws.ToString(out.TokenValue))
 	response, err := json.Marshal(map[string]*string{"SessionId": out.SessionId, "TokenValue": out.TokenValue, "StreamUrl": out.StreamUrl})
 	if err != nil {
 		return err

@@ -118,6 +118,13 @@ func (m *manager) TerminateSession(_ context.Context, in *ssm.TerminateSessionIn
 	return &ssm.TerminateSessionOutput{}, nil
 }
 
+// count is how many sessions were asked for, and how many are open.
+func (m *manager) count() (started, open int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.started, len(m.open)
+}
+
 func installPlugin(t *testing.T, version, target string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -153,8 +160,9 @@ func TestTunnel(t *testing.T) {
 			f, state, open := throughManager(t, m)
 			require.Equal(t, multistep.ActionContinue, open.Run(t.Context(), state))
 			require.Equal(t, multistep.ActionContinue, (&connecting{f: f}).Run(t.Context(), state))
-			require.Equal(t, 5, m.started)
-			require.Len(t, m.open, 1)
+			started, running := m.count()
+			require.Equal(t, 5, started)
+			require.Equal(t, 1, running)
 			require.Len(t, f.site.owed.Open(), 1)
 			open.Cleanup(state)
 			require.NoError(t, f.site.owed.Settle(t.Context(), time.Minute))
@@ -192,7 +200,8 @@ func TestTunnelFails(t *testing.T) {
 		err := state.Get("error").(error)
 		require.ErrorContains(t, err, "the data channel is broken")
 		require.False(t, strings.Contains(err.Error(), "the-token"), "no token in errors")
-		require.Equal(t, quickEnds, m.started)
+		started, _ := m.count()
+		require.Equal(t, quickEnds, started)
 		open.Cleanup(state)
 		require.NoError(t, f.site.owed.Settle(t.Context(), time.Minute))
 		require.Empty(t, m.open)
