@@ -66,7 +66,7 @@ func (p *Publisher) createFirst(ctx context.Context, b *build, create Create) er
 	}
 	through := p.encryption() == encrypted
 	if through {
-		in.Name, in.SnapshotTags = p.stagingName(), ec2Tags(p.temporaryTags())
+		in.Name, in.SnapshotTags = p.passingName(), ec2Tags(p.temporaryTags())
 	}
 	if in.Name != p.AMIName {
 		i.staged, in.ImageTags = in.Name, ec2Tags(p.temporaryTags())

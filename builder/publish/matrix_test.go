@@ -176,7 +176,7 @@ func wholeRegion(ctx context.Context, f *awsx.Factory, region string, p publish.
 	check("state "+string(i.State), i.State == types.ImageStateAvailable)
 	check("boot mode, TPM, IMDS, ENA", i.BootMode == "uefi" && i.TpmSupport == "v2.0" && i.ImdsSupport == "v2.0" && aws.ToBool(i.EnaSupport))
 	check("deprecation "+aws.ToString(i.DeprecationTime), (p.DeprecateAfter != "") == (aws.ToString(i.DeprecationTime) != ""))
-	check("protection "+aws.ToString(i.DeregistrationProtection), strings.HasPrefix(aws.ToString(i.DeregistrationProtection), "enabled"))
+	check("protection "+aws.ToString(i.DeregistrationProtection), strings.HasPrefix(aws.ToString(i.DeregistrationProtection), "enabled") == p.Protection.Enabled)
 	check(fmt.Sprint("tags ", tags), tags["Purpose"] == "test" && tags["rightimage:family"] == p.Family && tags["rightimage:publish-id"] != "" && !named)
 	check("encryption", aws.ToBool(s.Encrypted) == (key != "") && strings.HasSuffix(aws.ToString(s.KmsKeyId), key))
 	check(fmt.Sprint("launch permissions ", launch.LaunchPermissions), len(launch.LaunchPermissions) == len(p.AMIUsers)+len(p.AMIGroups)+len(p.AMIOrgARNs))

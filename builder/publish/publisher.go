@@ -140,9 +140,13 @@ func each(ctx context.Context, regions []*region, atOnce int, do func(context.Co
 }
 
 // stagingName is the temporary name of an image whose own name is taken by the
-// image that it replaces.
-func (p *Publisher) stagingName() string {
-	suffix := " " + strings.ReplaceAll(p.publishID, "-", "")[:8]
+// image that it replaces, passingName that of one that is only there to be copied.
+func (p *Publisher) stagingName() string { return p.temporaryName(0) }
+func (p *Publisher) passingName() string { return p.temporaryName(8) }
+
+// temporaryName takes eight digits of the publish id from some place on.
+func (p *Publisher) temporaryName(from int) string {
+	suffix := " " + strings.ReplaceAll(p.publishID, "-", "")[from:from+8]
 	return strings.TrimRight(clip(p.AMIName, maxName-len(suffix)), " ") + suffix
 }
 

@@ -144,7 +144,7 @@ func (r *region) uefiData(ctx context.Context, i types.Image) (string, error) {
 func (p *Publisher) oweOld(b *build, r *region, old oldImage) {
 	id := aws.ToString(old.ImageId)
 	b.owed.Owe(fmt.Sprintf("the image %s, named %q in %s, which was to be replaced, and is to be registered again", id, aws.ToString(old.Name), r.name),
-		r.command("register-image", "--cli-input-json", requestJSON(again(old.Image, old.uefi))),
+		r.registerCommand(again(old.Image, old.uefi)),
 		func(ctx context.Context) error {
 			if r.returned[id] == "" {
 				found, err := p.putBack(ctx, r, old)
@@ -225,6 +225,18 @@ func (p *Publisher) pointTo(ctx context.Context, r *region, old, id string) erro
 		Name: aws.String(p.SSMParameter), Value: aws.String(id), Overwrite: aws.Bool(true), Type: ssmtypes.ParameterTypeString, DataType: now.DataType,
 	})
 	return err
+}
+
+// registerCommand registers an image and tags it; older versions of the command
+// line cannot do both in one call.
+func (r *region) registerCommand(in *ec2.RegisterImageInput) string {
+	tags := in.TagSpecifications
+	in.TagSpecifications = nil
+	register := r.command("register-image", "--cli-input-json", requestJSON(in), "--query", "ImageId", "--output", "text")
+	if len(tags) == 0 {
+		return register
+	}
+	return r.command("create-tags", "--tags", requestJSON(tags[0].Tags)) + ` --resources "$(` + register + `)"`
 }
 
 // requestJSON is a request as the AWS command line reads it: without what is
