@@ -221,6 +221,25 @@ func TestPacker(t *testing.T) {
 		require.NoDirExists(t, filepath.Join(b.dir, "out"))
 		sh(t, `cd "$1" && rm -rf packer-*`, b.dir)
 	})
+	t.Run("everything is killed", func(t *testing.T) {
+		c := b.command(build("echo now-running; sleep 1000")...)
+		var out buffer
+		c.Stdout, c.Stderr = &out, &out
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		require.NoError(t, c.Start())
+		require.Eventually(t, func() bool { return strings.Contains(out.String(), "t: now-running") }, 2*time.Minute, 50*time.Millisecond, "%s", &out)
+		require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGKILL))
+		_ = c.Wait()
+		mounts, err := mountsBelow(b.dir)
+		require.NoError(t, err)
+		require.NotEmpty(t, mounts, "nobody could unmount them")
+		text, err := b.run(build("exit 3")...)
+		require.Error(t, err)
+		require.Contains(t, text, "Clearing away what a killed build left")
+		require.NotContains(t, text, "left behind")
+		nothingLeft(t, b.dir)
+		sh(t, `cd "$1" && rm -rf packer-* && rmdir out`, b.dir)
+	})
 	t.Run("success", func(t *testing.T) {
 		out, err := b.run(build(`echo hello > /root/made; [ "$(/usr/sbin/policy-rc.d; echo $?)" = 101 ]; [ -f /etc/resolv.conf ]; [ -e /dev/pts/ptmx ]; (setsid sleep 1000 &)`)...)
 		require.NoError(t, err, out)

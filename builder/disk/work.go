@@ -42,7 +42,7 @@ func (f *flow) checkHost(ctx context.Context, _ *step.Job) error {
 
 // workspace makes output_directory and, inside it, the temporary directory of
 // this build, so that the finished disk only has to be renamed.
-func (f *flow) workspace(_ context.Context, j *step.Job) error {
+func (f *flow) workspace(ctx context.Context, j *step.Job) error {
 	out := f.config.OutputDirectory
 	_, statErr := os.Stat(out)
 	if err := os.MkdirAll(out, 0o755); err != nil {
@@ -64,11 +64,14 @@ func (f *flow) workspace(_ context.Context, j *step.Job) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(real, ".rightimage-build-")
+	dir, unlock, err := f.workDir(ctx, j, real)
 	if err != nil {
 		return err
 	}
-	j.Owe("directory "+dir, func(context.Context) error { return os.RemoveAll(dir) })
+	j.Owe("directory "+dir, func(context.Context) error {
+		defer unlock()
+		return os.RemoveAll(dir)
+	})
 	keyWorkDir.Put(j.State, dir)
 	return nil
 }
@@ -97,7 +100,7 @@ func (f *flow) copyDisk(ctx context.Context, j *step.Job) error {
 	if err := diskfile.CheckSpace(dir, info.Needed, "set output_directory to a larger disk"); err != nil {
 		return err
 	}
-	work := filepath.Join(dir, "disk.raw")
+	work := filepath.Join(dir, workName)
 	j.UI.Say(fmt.Sprintf("Copying the disk (%s, %s, %s in use)", format, rootfs.Bytes(info.Size), rootfs.Bytes(info.Needed)))
 	if err := diskfile.Copy(ctx, f.user, input, work, format); err != nil {
 		return err
