@@ -4,11 +4,9 @@
 package upload
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -97,30 +95,39 @@ func (s *sender) block(ctx context.Context, w work) error {
 		s.account(w.index, sum, false)
 		return nil
 	}
-	buf := s.buffers.get(s.u.disk.BlockSize())
-	defer func() { s.buffers.put(buf) }()
-	sum, err := s.read(w, *buf)
+	buf, sum, err := s.prepare(ctx, w)
 	if err != nil {
 		return err
 	}
-	if s.content.holds(w.index, sum) {
+	switch {
+	case s.content.holds(w.index, sum):
 		s.account(w.index, sum, false)
+	case s.sealed:
+		err = errChanged
+	default:
+		if err := s.store(ctx, w, buf, sum); err != nil {
+			return err
+		}
+		s.account(w.index, sum, true)
 		return nil
 	}
-	if s.sealed {
-		return errChanged
+	s.buffers.put(buf)
+	return err
+}
+
+// prepare reads and hashes a block. There are only as many at it as can get
+// anything done: the fewer buffers there are, the more of them stay in the
+// processor's cache.
+func (s *sender) prepare(ctx context.Context, w work) (*[]byte, sparse.Sum, error) {
+	select {
+	case s.u.desks <- struct{}{}:
+		defer func() { <-s.u.desks }()
+	case <-ctx.Done():
+		return nil, sparse.Sum{}, context.Cause(ctx)
 	}
-	clean, err := s.store(ctx, w.index, *buf, sum)
-	if !clean {
-		// A try that was given up may still be reading its buffer on the way to
-		// the network, so that one is not used again.
-		buf = nil
-	}
-	if err != nil {
-		return err
-	}
-	s.account(w.index, sum, true)
-	return nil
+	buf := s.buffers.get()
+	sum, err := s.read(w, *buf)
+	return buf, sum, err
 }
 
 // read fills buf with a block of the disk and returns its sum.
@@ -139,34 +146,40 @@ func (s *sender) read(w work, buf []byte) (sparse.Sum, error) {
 	return s.u.o.Sums.of(w.index, buf), nil
 }
 
-// store puts one block into the snapshot. It also tells whether nothing holds
-// on to buf any more.
-func (s *sender) store(ctx context.Context, index int64, buf []byte, sum sparse.Sum) (clean bool, err error) {
-	if err := s.u.journal.intend(index); err != nil {
-		return true, err
+// store puts one block into the snapshot. It takes buf; should the block have
+// to be sent again, it is read again.
+func (s *sender) store(ctx context.Context, w work, buf *[]byte, sum sparse.Sum) error {
+	if err := s.u.journal.intend(w.index); err != nil {
+		return err
 	}
 	checksum := sum.Base64()
-	clean = true
-	err = s.u.try.block(ctx, func(ctx context.Context) error {
+	err := s.u.try.block(ctx, func(ctx context.Context) error {
+		if buf == nil {
+			var err error
+			if buf, _, err = s.prepare(ctx, w); err != nil {
+				return err
+			}
+		}
+		data := newBody(&s.buffers, buf)
+		buf = nil
 		_, err := s.u.t.API.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{
 			SnapshotId:        aws.String(s.snapshot),
-			BlockIndex:        aws.Int32(int32(index)), // 64 TiB are 2^27 blocks
-			BlockData:         bytes.NewReader(buf),
-			DataLength:        aws.Int32(int32(len(buf))),
+			BlockIndex:        aws.Int32(int32(w.index)), // 64 TiB are 2^27 blocks
+			BlockData:         data,
+			DataLength:        aws.Int32(int32(data.size)),
 			Checksum:          aws.String(checksum),
 			ChecksumAlgorithm: ebstypes.ChecksumAlgorithmChecksumAlgorithmSha256,
 		})
-		clean = clean && err == nil
 		return err
 	})
 	if err != nil && context.Cause(ctx) == nil {
-		return clean, fmt.Errorf("block %d: %w", index, err)
+		return fmt.Errorf("block %d: %w", w.index, err)
 	}
 	if err != nil {
-		return clean, err // the reason lies not with this block
+		return err // the reason lies not with this block
 	}
-	s.content.stored(index, sum)
-	return clean, s.u.journal.done(index, sum)
+	s.content.stored(w.index, sum)
+	return s.u.journal.done(w.index, sum)
 }
 
 // account notes that a block is where it should be.
@@ -179,32 +192,4 @@ func (s *sender) account(index int64, sum sparse.Sum, sent bool) {
 	}
 	s.seen.Add(1)
 	s.u.try.moved()
-}
-
-// buffers lends buffers and takes them back. There are as many as were needed
-// at the same time.
-type buffers struct {
-	mu   sync.Mutex
-	free []*[]byte
-}
-
-func (b *buffers) get(size int64) *[]byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n := len(b.free); n > 0 {
-		buf := b.free[n-1]
-		b.free = b.free[:n-1]
-		return buf
-	}
-	buf := make([]byte, size)
-	return &buf
-}
-
-func (b *buffers) put(buf *[]byte) {
-	if buf == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.free = append(b.free, buf)
 }

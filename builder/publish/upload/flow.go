@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
@@ -20,7 +21,7 @@ func Upload(ctx context.Context, disk *sparse.Disk, t Target, o Options) (*Snaps
 	o = o.withDefaults()
 	ctx, try, stop := newTries(ctx, o)
 	defer stop()
-	u := &uploader{disk: disk, t: t, o: o, try: try}
+	u := &uploader{disk: disk, t: t, o: o, try: try, desks: make(chan struct{}, desksPerCPU*runtime.GOMAXPROCS(0))}
 	snap, err := u.run(ctx)
 	if err != nil {
 		// The snapshot will be deleted, so nobody can go on with it.
@@ -29,12 +30,17 @@ func Upload(ctx context.Context, disk *sparse.Disk, t Target, o Options) (*Snaps
 	return snap, nil
 }
 
+// desksPerCPU is how many blocks are read and hashed at a time, per processor:
+// two, so that one is hashed while another one is read.
+const desksPerCPU = 2
+
 // uploader is one run of Upload.
 type uploader struct {
 	disk    *sparse.Disk
 	t       Target
 	o       Options
 	try     *tries
+	desks   chan struct{}
 	journal *journal
 	parent  *Manifest // nil for a full upload
 	below   string    // the parent's id

@@ -97,7 +97,7 @@ func (u *uploader) sender(id string, h header) *sender {
 		below = u.parent.Sums
 	}
 	u.try.started(h.Started)
-	return &sender{u: u, snapshot: id, token: h.Token, content: newContent(u.disk.BlockSize(), below)}
+	return &sender{u: u, snapshot: id, token: h.Token, content: newContent(u.disk.BlockSize(), below), buffers: buffers{size: u.disk.BlockSize()}}
 }
 
 // resume goes on with the snapshot of an earlier run. It returns nil when there

@@ -7,7 +7,7 @@ import "time"
 
 // How the number of requests at a time is found.
 const (
-	widthFirst = 8
+	widthFirst = 16
 	widthLeast = 2
 	widthRound = 100 * time.Millisecond // a round is not shorter
 	widthRest  = 10                     // rounds between two attempts to do better
