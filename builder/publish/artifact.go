@@ -33,6 +33,8 @@ type Result struct {
 	PublishID string `json:"publish_id,omitempty"`
 	// Images has an entry for every region.
 	Images map[string]Image `json:"images"`
+	// Protected tells whether the build protected the images.
+	Protected bool `json:"protected,omitempty"`
 	// SourceAMI is what the images were made of, if that was an image.
 	SourceAMI string `json:"source_ami,omitempty"`
 	// Labels say what is in the images and where it comes from.
@@ -89,8 +91,9 @@ func (r *Result) String() string {
 	return b.String()
 }
 
-// Destroy deregisters every image and deletes its snapshots. It goes on past
-// errors; the error lists what is left.
+// Destroy deregisters every image and deletes its snapshots; it ends the
+// protection that the build gave them, which a cool-down keeps for another 24
+// hours. It goes on past errors; the error lists what is left.
 func (r *Result) Destroy(ctx context.Context, f *awsx.Factory) error {
 	var owed ledger.Ledger
 	for _, name := range slices.Backward(r.regions()) {
@@ -106,6 +109,9 @@ func (r *Result) oweAll(owed *ledger.Ledger, in *region, image Image) {
 	}
 	if image.ImageID != "" {
 		in.oweImage(owed, image.ImageID)
+	}
+	if image.ImageID != "" && r.Protected {
+		in.oweProtection(owed, image.ImageID)
 	}
 }
 

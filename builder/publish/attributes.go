@@ -10,8 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
-	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 )
 
 // setAttributes gives the images what cannot be part of the request that makes
@@ -117,11 +115,7 @@ func (p *Publisher) protect(ctx context.Context, b *build) error {
 	}
 	for _, r := range p.regions {
 		id := b.images[r].id
-		in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(id)}
-		b.owed.Owe("the protection of image "+id+" in "+r.name, r.command("disable-image-deregistration-protection", "--image-id", id), func(ctx context.Context) error {
-			_, err := r.attributes.DisableImageDeregistrationProtection(ctx, in, awsx.Once)
-			return verdict(err)
-		})
+		r.oweProtection(&b.owed, id)
 		_, err := r.attributes.EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{
 			ImageId: aws.String(id), WithCooldown: aws.Bool(p.Protection.WithCooldown),
 		})

@@ -137,7 +137,7 @@ func (p *Publisher) callBeforeCommit(ctx context.Context, b *build) error {
 func (p *Publisher) result(b *build) *Result {
 	r := &Result{
 		Name: p.AMIName, PublishID: p.publishID, SourceAMI: p.About.Source.AMI, Labels: p.labels(),
-		Images: map[string]Image{}, Seconds: maps.Clone(b.seconds),
+		Protected: p.Protection.Enabled, Images: map[string]Image{}, Seconds: maps.Clone(b.seconds),
 	}
 	for in, i := range b.images {
 		r.Images[in.name] = i.entry()

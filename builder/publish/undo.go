@@ -38,6 +38,18 @@ func (r *region) oweImage(owed *ledger.Ledger, id string) *ledger.Debt {
 		func(ctx context.Context) error { return r.deregister(ctx, id, made) })
 }
 
+// oweProtection records that an image is about to be protected.
+func (r *region) oweProtection(owed *ledger.Ledger, id string) {
+	in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(id)}
+	owed.Owe("the protection of image "+id+" in "+r.name, r.command("disable-image-deregistration-protection", "--image-id", id), func(ctx context.Context) error {
+		_, err := r.attributes.DisableImageDeregistrationProtection(ctx, in, awsx.Once)
+		if awsx.Class(err) == awsx.NotYet {
+			return nil // it is gone: its own undo looks closer
+		}
+		return verdict(err)
+	})
+}
+
 // oweParts records an image and its snapshots one by one, so that the image
 // goes first, in place of debts that covered the time when the snapshots were
 // not known.
