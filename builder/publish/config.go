@@ -98,7 +98,7 @@ type Config struct {
 	ResumeConfig     `mapstructure:",squash"`
 
 	// Most block uploads at a time in one region, 1 to 64. The number in use
-	// starts at 8 and follows what the service takes. Default 64.
+	// follows what the service takes. Default 64.
 	UploadConcurrency int `mapstructure:"upload_concurrency"`
 	// How long one try to store a block may take. Default 30s.
 	UploadAttemptTimeout time.Duration `mapstructure:"upload_attempt_timeout"`
