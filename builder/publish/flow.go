@@ -1,6 +1,8 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
+// Package publish makes images in many regions, of a disk or of a machine, and
+// undoes all of it when anything fails.
 package publish
 
 import (

@@ -86,7 +86,8 @@ func (p *Publisher) checkName(ctx context.Context, r *region) error {
 // replaceable reports why an image cannot be replaced.
 func (r *region) replaceable(old types.Image) error {
 	id := aws.ToString(old.ImageId)
-	switch state := protectionOf(old); state {
+	switch protectionOf(old) {
+	case unprotected, protected:
 	case protectedForADay:
 		return fmt.Errorf("force_deregister: image %s in %s is protected, and stays so for 24 hours after the protection is turned off: turn it off with: %s; and build again when the time has passed",
 			id, r.name, r.command("disable-image-deregistration-protection", "--image-id", id))

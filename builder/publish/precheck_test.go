@@ -38,8 +38,7 @@ func newBed(t *testing.T) *bed {
 	return &bed{c, t, f}
 }
 
-func (b *bed) here() *ec2.Client  { return b.f.EC2(matrix.Here) }
-func (b *bed) there() *ec2.Client { return b.f.EC2(matrix.There) }
+func (b *bed) here() *ec2.Client { return b.f.EC2(matrix.Here) }
 
 // plain publishes to one region, and shares nothing.
 func (b *bed) plain() publish.Config {

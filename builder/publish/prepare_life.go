@@ -75,7 +75,7 @@ func (c *Config) checkDeprecation(p *problems, now time.Time) {
 		option, value = "deprecate_after", c.DeprecateAfter
 	}
 	at, err := c.deprecation(now)
-	most, whose := time.Duration(maxDeprecation), ""
+	most, whose := maxDeprecation, ""
 	if c.public() {
 		most, whose = maxPublicLifetime, " of a public image"
 	}

@@ -203,11 +203,11 @@ func (p *Publisher) dressUp(ctx context.Context, r *region, old oldImage, id str
 }
 
 func (r *region) redeprecate(ctx context.Context, old oldImage, id string) error {
-	at, err := time.Parse(time.RFC3339, aws.ToString(old.DeprecationTime))
-	if err != nil || !at.After(time.Now()) {
-		return nil // it had none, or it has passed, which EC2 does not take
+	at, _ := time.Parse(time.RFC3339, aws.ToString(old.DeprecationTime)) // zero when it had none
+	if !at.After(time.Now()) {
+		return nil // EC2 does not take a time that has passed
 	}
-	_, err = r.attributes.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: aws.String(id), DeprecateAt: aws.Time(at)}, awsx.Once)
+	_, err := r.attributes.EnableImageDeprecation(ctx, &ec2.EnableImageDeprecationInput{ImageId: aws.String(id), DeprecateAt: aws.Time(at)}, awsx.Once)
 	return err
 }
 

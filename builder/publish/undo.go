@@ -32,9 +32,9 @@ func (r *region) oweSnapshot(owed *ledger.Ledger, id string) *ledger.Debt {
 }
 
 // oweImage records that an image was registered.
-func (r *region) oweImage(owed *ledger.Ledger, id string) *ledger.Debt {
+func (r *region) oweImage(owed *ledger.Ledger, id string) {
 	made := time.Now()
-	return owed.Owe("image "+id+" in "+r.name, r.command("deregister-image", "--image-id", id),
+	owed.Owe("image "+id+" in "+r.name, r.command("deregister-image", "--image-id", id),
 		func(ctx context.Context) error { return r.deregister(ctx, id, made) })
 }
 

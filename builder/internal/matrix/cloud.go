@@ -62,7 +62,7 @@ func Start(t testing.TB, tweaks ...func(*local.Config)) (*Cloud, error) {
 	go func() { done <- s.Run(ctx) }()
 	cloud := &Cloud{Endpoint: s.Info().Endpoint, Dir: dir, server: s, stop: sync.OnceFunc(func() {
 		cancel()
-		<-done
+		_ = <-done // how it ends does not matter here
 		_ = os.RemoveAll(dir)
 	})}
 	t.Cleanup(cloud.stop)
