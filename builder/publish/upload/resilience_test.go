@@ -58,40 +58,44 @@ func TestUploadsSucceed(t *testing.T) {
 	sums := sumsOf(t, d)
 	for name, sc := range scenarios() {
 		t.Run(name, func(t *testing.T) {
-			prepare := func(n int) (upload func()) {
-				s := newService(block, sc.trouble)
+			prepare := func(give trouble) (upload func() time.Duration) {
+				s := newService(block, give)
 				s.sum = comparing(d, sums)
 				server := serve(t, s)
 				api := client(t, server.URL)
-				return func() {
+				return func() time.Duration {
 					defer server.Close()
 					var own owner
 					begin := time.Now()
 					snap, err := Upload(t.Context(), d, own.target(s, api), o)
 					took := time.Since(begin)
 					if !assert.NoError(t, err) {
-						return
+						return took
 					}
 					assert.Equal(t, sums, s.content(snap.ID))
 					assert.Len(t, s.snaps, 1)
 					assert.Empty(t, own.unknown)
-					t.Logf("%2d: %6.2fs, %d requests, at most %d at a time", n+1, took.Seconds(), s.number("PutSnapshotBlock"), s.most)
-					if sc.ideal > 0 && full() {
-						assert.Less(t, took.Seconds(), sc.ideal.Seconds()*1.15, "ideal is %s", sc.ideal)
-					}
+					t.Logf("%6.2fs, %d requests, at most %d at a time", took.Seconds(), s.number("PutSnapshotBlock"), s.most)
+					return took
 				}
 			}
-			if sc.trouble.hangFor == 0 {
-				for n := range times {
-					prepare(n)()
+			if sc.trouble.hangFor > 0 {
+				var wg sync.WaitGroup // the hanging takes as long for all as for one
+				for range times {
+					upload := prepare(sc.trouble)
+					wg.Go(func() { upload() })
 				}
+				wg.Wait()
 				return
 			}
-			var wg sync.WaitGroup // the hanging takes as long for all as for one
-			for n := range times {
-				wg.Go(prepare(n))
+			for range times {
+				took := prepare(sc.trouble)()
+				if sc.ideal > 0 && full() && took > sc.ideal*115/100 {
+					// Perhaps this machine has no time for more at the moment.
+					without := prepare(trouble{})()
+					assert.Less(t, took, max(sc.ideal, without)*115/100, "ideal is %s; without trouble it takes %s", sc.ideal, without)
+				}
 			}
-			wg.Wait()
 		})
 	}
 }
