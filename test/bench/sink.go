@@ -141,7 +141,7 @@ func (s *sink) carry(n int) {
 // tooMany decides whether a request is throttled. A burst of a tenth of a second
 // is let through.
 func (s *sink) tooMany() bool {
-	if s.o.Throttle > 0 && rand.Float64() < s.o.Throttle { //nolint:gosec // chance is the purpose
+	if s.o.Throttle > 0 && rand.Float64() < s.o.Throttle {
 		return true
 	}
 	if s.o.PerSecond == 0 {

@@ -40,8 +40,10 @@ func serve(t testing.TB, s *service) *httptest.Server {
 				cutOrRefuse(w, v)
 				return
 			}
-			w.WriteHeader(http.StatusCreated)
-			return
+			if err == nil {
+				w.WriteHeader(http.StatusCreated)
+				return
+			}
 		case len(parts) == 1:
 			var in ebs.StartSnapshotInput
 			if err = json.NewDecoder(r.Body).Decode(&in); err == nil {

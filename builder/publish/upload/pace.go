@@ -84,9 +84,6 @@ func (p *pace) throttled(now time.Time) {
 	p.roll(now)
 }
 
-// rate returns the requests per second that are allowed at present.
-func (p *pace) rate() float64 { return float64(p.limiter.Limit()) }
-
 // roll ends the window when it is full, and sets the rate of the next one.
 func (p *pace) roll(now time.Time) {
 	if p.begin.IsZero() {

@@ -86,7 +86,7 @@ func (t *tries) repeat(ctx context.Context, once func(context.Context) error, sl
 			return cause
 		}
 		r := ruleFor(err)
-		if !r.again && !(r.soon && t.isYoung()) {
+		if !r.again && (!r.soon || !t.isYoung()) {
 			return err
 		}
 		t.note(err)
