@@ -5,9 +5,12 @@ package matrix
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,14 +39,26 @@ type Cloud struct {
 	Dir string
 
 	server *local.Server
-	stop   func()
+	end    func()
 }
 
 // Start starts a cloud. Its state lies in memory where the system allows it.
 func Start(t testing.TB, tweaks ...func(*local.Config)) (*Cloud, error) {
+	return startFrom(t, "", tweaks...)
+}
+
+// startFrom starts a cloud with a copy of the directory of another, which has
+// been stopped.
+func startFrom(t testing.TB, other string, tweaks ...func(*local.Config)) (*Cloud, error) {
 	dir, err := os.MkdirTemp(memory(), "rightimage-test-")
 	if err != nil {
 		return nil, err
+	}
+	if other != "" {
+		// cp keeps holes.
+		if out, err := exec.Command("cp", "-a", other+"/.", dir).CombinedOutput(); err != nil {
+			return nil, errors.Join(fmt.Errorf("copy the seeded cloud: %w: %s", err, out), os.RemoveAll(dir))
+		}
 	}
 	c := local.Config{
 		Listen: "127.0.0.1:0", StateDir: dir + "/cloud", NoBoot: true, Regions: []string{Here, There}, Settle: time.Nanosecond,
@@ -60,17 +75,19 @@ func Start(t testing.TB, tweaks ...func(*local.Config)) (*Cloud, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	cloud := &Cloud{Endpoint: s.Info().Endpoint, Dir: dir, server: s, stop: sync.OnceFunc(func() {
+	cloud := &Cloud{Endpoint: s.Info().Endpoint, Dir: dir, server: s, end: sync.OnceFunc(func() {
 		cancel()
 		_ = <-done // how it ends does not matter here
-		_ = os.RemoveAll(dir)
 	})}
-	t.Cleanup(cloud.stop)
+	t.Cleanup(cloud.Stop)
 	return cloud, nil
 }
 
 // Stop ends the cloud and removes its directory.
-func (c *Cloud) Stop() { c.stop() }
+func (c *Cloud) Stop() {
+	c.end()
+	_ = os.RemoveAll(c.Dir)
+}
 
 // Faults makes its calls go wrong.
 func (c *Cloud) Faults() *fault.Set { return c.server.Faults() }
@@ -106,17 +123,27 @@ func Quiet(t testing.TB) {
 	}
 }
 
-// noLeak fails the test when goroutines of the runs are still there.
-func noLeak(t *testing.T, before int) {
+// usage is what a run must give back.
+type usage struct{ goroutines, files int }
+
+func inUse() usage {
+	files, _ := os.ReadDir("/proc/self/fd") // none where there is no such directory
+	return usage{runtime.NumGoroutine(), len(files)}
+}
+
+// noLeak fails the test when goroutines or open files of the runs are still
+// there.
+func noLeak(t *testing.T, before usage) {
 	t.Helper()
+	var now usage
 	for range 100 {
-		if runtime.NumGoroutine() <= before+2 {
+		if now = inUse(); now.goroutines <= before.goroutines+2 && now.files <= before.files+2 {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	buf := make([]byte, 1<<16)
-	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+	t.Errorf("before: %+v, after: %+v\n%s", before, now, buf[:runtime.Stack(buf, true)])
 }
 
 func sorted(calls map[string]int) []string { return slices.Sorted(maps.Keys(calls)) }

@@ -64,7 +64,8 @@ func (c cell) String() string {
 // call and way, each time with a cloud of its own.
 func Test(t *testing.T, r Run) {
 	Quiet(t)
-	calls := r.learn(t)
+	seeded := r.seed(t)
+	calls := r.learn(t, seeded)
 	var cells []cell
 	for _, name := range sorted(calls) {
 		service, action, _ := strings.Cut(name, ":")
@@ -78,13 +79,13 @@ func Test(t *testing.T, r Run) {
 		}
 	}
 	start := time.Now()
-	before := runtime.NumGoroutine()
+	before := inUse()
 	var missed, survived atomic.Int32
 	var group errgroup.Group
-	group.SetLimit(4 * runtime.NumCPU()) // they wait more than they work
+	group.SetLimit(8 * runtime.NumCPU()) // they wait more than they work
 	for _, c := range cells {
 		group.Go(func() error {
-			switch err := r.one(t, c); {
+			switch err := r.one(t, seeded, c); {
 			case errors.Is(err, errMissed):
 				missed.Add(1)
 			case errors.Is(err, errSurvived):
@@ -104,30 +105,34 @@ func Test(t *testing.T, r Run) {
 	noLeak(t, before)
 }
 
+// seed makes what is there before a run, once for all runs, and returns the
+// directory of the stopped cloud.
+func (r Run) seed(t *testing.T) string {
+	t.Helper()
+	c, err := Start(t)
+	if err == nil && r.Seed != nil {
+		err = r.Seed(t.Context(), c)
+	}
+	if err != nil {
+		t.Fatal("seed:", err)
+	}
+	c.end()
+	return c.Dir
+}
+
 // learn counts the calls of a run in which nothing goes wrong.
-func (r Run) learn(t *testing.T) map[string]int {
+func (r Run) learn(t *testing.T, seeded string) map[string]int {
 	t.Helper()
 	ctx := t.Context()
-	c, err := Start(t)
+	c, err := startFrom(t, seeded)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Stop()
-	if r.Seed != nil {
-		if err := r.Seed(ctx, c); err != nil {
-			t.Fatal("seed:", err)
-		}
-	}
-	seeded := c.Calls()
 	if _, err := r.Do(ctx, c); err != nil {
 		t.Fatal("a run with a healthy cloud:", err)
 	}
 	calls := c.Calls()
-	for name, n := range seeded {
-		if calls[name] -= n; calls[name] == 0 {
-			delete(calls, name)
-		}
-	}
 	if err := r.Done(ctx, c); err != nil {
 		t.Fatal("what a run with a healthy cloud leaves:", err)
 	}
@@ -141,18 +146,13 @@ var (
 )
 
 // one is a run in which one call goes wrong.
-func (r Run) one(t *testing.T, what cell) error {
-	c, err := Start(t)
+func (r Run) one(t *testing.T, seeded string, what cell) error {
+	c, err := startFrom(t, seeded)
 	if err != nil {
 		return err
 	}
 	defer c.Stop()
 	quiet := context.WithoutCancel(t.Context())
-	if r.Seed != nil {
-		if err := r.Seed(quiet, c); err != nil {
-			return fmt.Errorf("seed: %w", err)
-		}
-	}
 	before, err := c.Things(quiet)
 	if err != nil {
 		return err
