@@ -135,6 +135,8 @@ func (b *bench) row(ctx context.Context, img picture, l line) error {
 		switch {
 		case m.Failed != "":
 			note = "FAILED: " + m.Failed
+		case img.parent != "" && who == "ours":
+			// Most of the time goes into reading the disk, not into the line.
 		case l.sink.BytesPerSecond > 0:
 			note = fmt.Sprintf("%.0f %% of bytes/cap", 100*m.Wall/(float64(m.Bytes)/l.sink.BytesPerSecond))
 		case l.sink.PerSecond > 0:
