@@ -56,7 +56,7 @@ func startFrom(t testing.TB, other string, tweaks ...func(*local.Config)) (*Clou
 	}
 	if other != "" {
 		// cp keeps holes.
-		if out, err := exec.Command("cp", "-a", other+"/.", dir).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "cp", "-a", other+"/.", dir).CombinedOutput(); err != nil {
 			return nil, errors.Join(fmt.Errorf("copy the seeded cloud: %w: %s", err, out), os.RemoveAll(dir))
 		}
 	}
@@ -77,7 +77,9 @@ func startFrom(t testing.TB, other string, tweaks ...func(*local.Config)) (*Clou
 	go func() { done <- s.Run(ctx) }()
 	cloud := &Cloud{Endpoint: s.Info().Endpoint, Dir: dir, server: s, end: sync.OnceFunc(func() {
 		cancel()
-		_ = <-done // how it ends does not matter here
+		if err := <-done; err != nil {
+			t.Log("the cloud ended with:", err)
+		}
 	})}
 	t.Cleanup(cloud.Stop)
 	return cloud, nil
