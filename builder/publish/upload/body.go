@@ -84,8 +84,11 @@ func (b *body) advance(n int) {
 	}
 }
 
-// buffers lends buffers and takes them back. There are as many as were needed
-// at the same time.
+// buffersKept is how many buffers are kept for later; what was needed only for a
+// moment is left to the garbage collector.
+const buffersKept = 8
+
+// buffers lends buffers and takes them back.
 type buffers struct {
 	size int64
 
@@ -108,5 +111,7 @@ func (b *buffers) get() *[]byte {
 func (b *buffers) put(buf *[]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.free = append(b.free, buf)
+	if len(b.free) < buffersKept {
+		b.free = append(b.free, buf)
+	}
 }

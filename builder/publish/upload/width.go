@@ -18,7 +18,13 @@ const (
 	widthGain = 0.3
 	// widthSame is how much less throughput counts as the same.
 	widthSame = 0.97
-	widthCut  = 0.7 // after an objection
+	// widthQueue is how many times longer than at best a block takes when enough
+	// of them wait in a queue that fewer can be tried. widthAge lets the best
+	// time be forgotten, by so much per round.
+	widthQueue, widthAge = 3.0, 1.01
+	// widthUsual is the weight of a new round in what is usually stored.
+	widthUsual = 0.3
+	widthCut   = 0.7 // after an objection
 	// widthLate is the part of an attempt's deadline beyond which more at a time
 	// would only make all of them late.
 	widthLate = 0.25
@@ -26,16 +32,19 @@ const (
 
 // width decides how many requests there may be at a time. It goes in rounds: in
 // each it measures how much was stored per second. It grows as long as that
-// grows with it, steps back when not, and rests; now and then it tries whether
-// a few more, or a few less, do better. So it ends near the least number that
-// gets all that the line and the service have to give. Objections cut it.
+// grows with it, steps back when not, and rests; now and then it tries whether a
+// few more do better or, where blocks evidently wait in a queue, a few less do as
+// well. So it ends near the number that gets all that the line and the service
+// have to give. Objections cut it.
 type width struct {
 	most    float64
 	attempt time.Duration
 
 	width   float64
-	before  float64 // to which to step back; 0: nothing is being tried
-	then    float64 // what was stored per second before
+	before  float64       // to which to step back; 0: nothing is being tried
+	then    float64       // what was stored per second before
+	usual   float64       // what is stored per second while nothing is tried
+	best    time.Duration // what a block took in the best round
 	factor  float64
 	doubt   bool // the last round brought nothing, the next one decides
 	started bool // the first growth that brought nothing is past
@@ -77,19 +86,32 @@ func (w *width) stored(now time.Time, took time.Duration, peak int) bool {
 // decide ends a round: so much was stored per second, a block took so long, and
 // the width was used in full or not.
 func (w *width) decide(perSecond float64, mean time.Duration, full bool) {
+	w.best = time.Duration(float64(w.best) * widthAge)
+	if w.best == 0 || mean < w.best {
+		w.best = mean
+	}
+	if w.before == 0 {
+		w.usual += (perSecond - w.usual) * widthUsual
+	}
 	switch {
 	case mean > time.Duration(float64(w.attempt)*widthLate):
 		w.set(w.width * widthCut)
 		w.pause()
 	case w.before > 0:
-		w.judge(perSecond)
+		w.judge(perSecond, w.queued(mean))
 	case !full:
 		// Something else than the width was the limit.
 	case w.rest > 0:
 		w.rest--
 	default:
-		w.try(perSecond)
+		w.up = w.up || !w.queued(mean)
+		w.try(max(perSecond, w.usual))
 	}
+}
+
+// queued reports whether blocks evidently wait for each other.
+func (w *width) queued(mean time.Duration) bool {
+	return float64(mean) > float64(w.best)*widthQueue
 }
 
 // try changes the width, to be judged in the next round.
@@ -115,21 +137,22 @@ func (w *width) try(perSecond float64) {
 
 // judge keeps what was tried, or steps back when it brought nothing twice: one
 // round is often disturbed.
-func (w *width) judge(perSecond float64) {
+func (w *width) judge(perSecond float64, queued bool) {
 	wanted := w.then * widthSame
 	if w.factor > 1 {
 		wanted = w.then * (1 + widthGain*(w.width/w.before-1))
 	}
-	switch {
-	case perSecond >= wanted:
-		w.before, w.doubt = 0, false
-		w.try(perSecond) // the same again
+	switch good := perSecond >= wanted; {
+	case good && (w.factor > 1 || queued):
+		w.doubt = false
+		w.try(max(perSecond, w.then)) // the same again
 		return
-	case !w.doubt:
+	case !good && !w.doubt:
 		w.doubt = true
 		return
+	case !good:
+		w.set(w.before)
 	}
-	w.set(w.before)
 	w.pause()
 }
 
