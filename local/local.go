@@ -25,6 +25,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/local/ec2"
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
 	"github.com/rightimage/packer-plugin-rightimage/local/iam"
+	"github.com/rightimage/packer-plugin-rightimage/local/imds"
 	"github.com/rightimage/packer-plugin-rightimage/local/machine"
 	"github.com/rightimage/packer-plugin-rightimage/local/s3"
 	"github.com/rightimage/packer-plugin-rightimage/local/ssm"
@@ -84,6 +85,12 @@ func New(cfg Config) (_ *Server, err error) {
 		cfg.NoBoot = true
 	}
 	s := &Server{cfg: cfg, faults: &fault.Set{}}
+	var authority *imds.Authority
+	if !cfg.NoBoot {
+		if authority, err = imds.OpenAuthority(cfg.StateDir); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range cfg.Deny {
 		rule, err := fault.ParseDeny(d)
 		if err == nil {
@@ -115,7 +122,7 @@ func New(cfg Config) (_ *Server, err error) {
 		Endpoint: "http://" + s.api.Addr().String(), PID: os.Getpid(), ControlSocket: socket,
 		Account: cfg.Account, Regions: cfg.Regions, NoBoot: cfg.NoBoot,
 	}
-	s.wire()
+	s.wire(authority)
 	return s, nil
 }
 
@@ -143,12 +150,12 @@ func controlSocket(stateDir string) (string, error) {
 }
 
 // wire puts the parts together.
-func (s *Server) wire() {
+func (s *Server) wire(authority *imds.Authority) {
 	jobs, stop := context.WithCancel(context.Background())
 	s.stopJobs = stop
 	s.fleet = &fleet{ctx: jobs, store: s.store, cfg: s.cfg, log: s.cfg.Log, machines: records{}, locks: map[string]*sync.Mutex{}}
 	if !s.cfg.NoBoot {
-		s.fleet.machines = machine.New(machine.Options{OnEvent: s.fleet.exited, Log: s.cfg.Log})
+		s.fleet.machines = machine.New(machine.Options{OnEvent: s.fleet.exited, Log: s.cfg.Log, Authority: authority})
 	}
 	identity := &iam.Service{Store: s.store, Account: s.cfg.Account, Log: s.cfg.Log}
 	s.handler = &front{

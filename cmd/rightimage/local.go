@@ -76,7 +76,7 @@ func localCommand() *cobra.Command {
 	flags.DurationVar(&f.cfg.Settle, "settle", local.DefaultSettle, "how long a completed snapshot still shows itself pending")
 	flags.DurationVar(&f.cfg.StopBound, "stop-bound", local.DefaultStopBound, "how long a guest may take to shut down before its plug is pulled")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every call")
-	cmd.AddCommand(relayCommand(), faultCommand(&f.cfg.StateDir))
+	cmd.AddCommand(relayCommand(), faultCommand(&f.cfg.StateDir), certificateCommand(&f.cfg.StateDir))
 	return cmd
 }
 

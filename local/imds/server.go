@@ -42,6 +42,7 @@ type Server struct {
 	mu       sync.RWMutex
 	instance Instance
 	leaves   map[string]string
+	identity map[string]string // below dynamic/
 }
 
 // New makes the service of one instance. Each request is written to log as
@@ -55,7 +56,18 @@ func New(i Instance, log io.Writer) (*Server, error) {
 	if log == nil {
 		log = io.Discard
 	}
-	return &Server{now: time.Now, tokens: t, log: log, instance: i, leaves: leaves(i)}, nil
+	text := document(i)
+	identity := map[string]string{"instance-identity/document": text}
+	if i.Authority != nil {
+		signatures, err := i.Authority.signed(text, time.Now())
+		if err != nil {
+			return nil, fmt.Errorf("sign the identity document: %w", err)
+		}
+		for name, value := range signatures {
+			identity["instance-identity/"+name] = value
+		}
+	}
+	return &Server{now: time.Now, tokens: t, log: log, instance: i, leaves: leaves(i), identity: identity}, nil
 }
 
 // SetTags replaces the tags, as EC2 does while an instance runs. It has no
@@ -142,7 +154,7 @@ func (s *Server) tree(w http.ResponseWriter, path string) (int, []byte) {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		return http.StatusOK, s.instance.UserData
 	case area == "dynamic":
-		if value, ok := look(s.dynamic(), below, ""); ok {
+		if value, ok := look(s.identity, below, ""); ok {
 			return http.StatusOK, []byte(value)
 		}
 	}
@@ -154,10 +166,6 @@ func (s *Server) areas() string {
 		return "dynamic\nmeta-data"
 	}
 	return "dynamic\nmeta-data\nuser-data"
-}
-
-func (s *Server) dynamic() map[string]string {
-	return map[string]string{"instance-identity/document": document(s.instance)}
 }
 
 // clean drops the leading slash and doubled ones, as EC2 takes them.

@@ -42,6 +42,8 @@ type Instance struct {
 	Spot bool
 	// Profile is the instance profile; the zero value is none.
 	Profile Profile
+	// Authority signs the identity document; nil: it has no signatures.
+	Authority *Authority
 }
 
 // Profile is an instance profile as its instance sees it.

@@ -79,7 +79,7 @@ func (i *instance) start(ctx context.Context, s Spec) error {
 			return err
 		}
 	}
-	meta, err := serveMetadata(s, i.socket)
+	meta, err := serveMetadata(s, i.m.opts.Authority, i.socket)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type metadata struct {
 	log    *os.File
 }
 
-func serveMetadata(s Spec, socket string) (*metadata, error) {
+func serveMetadata(s Spec, authority *imds.Authority, socket string) (*metadata, error) {
 	if len(socket) > maxSocketPath {
 		return nil, fmt.Errorf("socket path %q is longer than the %d bytes of a unix socket: set TMPDIR to a shorter path", socket, maxSocketPath)
 	}
@@ -34,7 +34,9 @@ func serveMetadata(s Spec, socket string) (*metadata, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metadata service: %w", err)
 	}
-	server, err := imds.New(s.metadata(), log)
+	told := s.metadata()
+	told.Authority = authority
+	server, err := imds.New(told, log)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}

@@ -149,6 +149,8 @@ type Options struct {
 	// OnEvent is told of machines that went down by themselves. It is called in
 	// its own goroutine and may call the Manager.
 	OnEvent func(Event)
+	// Authority signs the identity documents of the machines; nil: nobody does.
+	Authority *imds.Authority
 	// Log gets a line per start, stop and fault; nil: slog.Default().
 	Log *slog.Logger
 }
