@@ -33,6 +33,7 @@ type serveOptions struct {
 	hostnames []string
 	logFormat string
 	logLevel  string
+	attest    fleet.Attestation
 }
 
 const serveHelp = `Answers RightLink agents over https until it gets SIGINT or SIGTERM.
@@ -46,6 +47,12 @@ The first --hostname is the name under which instances reach the platform; it is
 written into their user-data as RS_server and may carry a port ("10.0.0.5:8443").
 169.254.169.253 is the platform's address inside "rightimage local".
 
+Instances enrol by showing EC2's signed identity document (docs/enrolment.md). The
+certificates that AWS publishes for its regions are built in; those of other clouds,
+such as "rightimage local certificate", come with --identity-certificates. Say with
+--allow-account whose instances are yours: without it, an instance of any account
+that has a server's token may use it, once.
+
 While it runs, DIR/serve.json tells the endpoint and the process id.`
 
 func (a *app) serve() *cobra.Command {
@@ -58,13 +65,20 @@ func (a *app) serve() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.with(cmd.Context(), func(s *fleet.Service) error { return a.runServe(cmd.Context(), s, o, log) })
+			if err := o.attest.Trust.Check(); err != nil {
+				return fmt.Errorf("--identity-certificates: %w", err)
+			}
+			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				s.Attest = o.attest
+				return a.runServe(cmd.Context(), s, o, log)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` to listen on; port 0 picks one, see DIR/serve.json")
 	cmd.Flags().StringArrayVar(&o.hostnames, "hostname", nil, "`name` or address, with an optional port, of this platform; the first is its public name")
 	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
 	cmd.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	attestFlags(cmd.Flags(), &o.attest)
 	return cmd
 }
 
@@ -108,6 +122,9 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 		return errors.Join(err, l.Close())
 	}
 	defer remove()
+	if len(o.attest.Rules.Accounts) == 0 && !o.attest.RequireExpected {
+		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
+	}
 	log.Info("serving", "endpoint", endpoint(l.Addr()), "public_host", public, "names", names, "ca", filepath.Join(certs.dir, "ca.pem"))
 	err = api.New(s, api.Options{Log: log, PublicHost: public, Names: names}).Serve(ctx, l, certs.get)
 	log.Info("stopped")

@@ -14,16 +14,23 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
 func (a *app) server() *cobra.Command {
 	return group("server", "Servers: create, show, user-data, relaunch, delete",
 		"A server is a machine as you want it: a name, a ServerTemplate and inputs. It\nbecomes real when an instance is launched with its user-data and enrols.",
-		a.serverCreate(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(), a.serverDelete())
+		a.serverCreate(), a.serverExpect(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(), a.serverDelete())
 }
 
 const createHelp = `Creates a server and its enrolment token. Its user-data (see "server user-data")
 lets exactly one instance enrol as this server.
+
+By default that instance enrols by attestation: it makes a key and shows EC2's signed
+instance identity document, and the token is worth nothing afterwards. Say which
+instance, account, region or image it must be to be sure that it is yours. On clouds
+other than EC2, and for agents older than this, use --enrolment legacy: the token
+alone, at every start (see docs/enrolment.md).
 
 Values of inputs have the forms of RightScale:
   text:VALUE           the value itself
@@ -68,6 +75,11 @@ func (a *app) serverCreate() *cobra.Command {
 	cmd.Flags().StringVar(&spec.Description, "description", "", "what the server is for")
 	cmd.Flags().StringVar(&spec.RightLinkVersion, "rightlink-version", "", "RightLink `version` to install (default: the image's own)")
 	cmd.Flags().StringVar(&userDataFile, "user-data-file", "", "`file` with user-data of your own, appended to ours")
+	cmd.Flags().StringVar(&spec.Enrolment, "enrolment", wire.EnrolAttested, "`how` the instance enrols: attested or legacy")
+	cmd.Flags().StringArrayVar(&spec.Expect, "expect", nil, "`id` of the instance that may enrol, such as i-0123456789abcdef0; repeatable; see also \"server expect\"")
+	cmd.Flags().StringArrayVar(&spec.Allow.Accounts, "allow-account", nil, "cloud `account` whose instances may enrol as this server; repeatable (default: what serve allows)")
+	cmd.Flags().StringArrayVar(&spec.Allow.Regions, "allow-region", nil, "`region` from which the instance may come; repeatable")
+	cmd.Flags().StringArrayVar(&spec.Allow.Images, "allow-image", nil, "`image` that the instance may run; repeatable")
 	_ = cmd.MarkFlagRequired("server-template")
 	return cmd
 }
@@ -183,8 +195,14 @@ func (a *app) serverShow() *cobra.Command {
 }
 
 func showServer(w io.Writer, v fleet.ServerView) error {
-	rows := []string{"state\t" + v.State, "ServerTemplate\t" + v.ServerTemplate, fmt.Sprintf("token\t%d", v.TokenID),
+	rows := []string{"state\t" + v.State, "ServerTemplate\t" + v.ServerTemplate, fmt.Sprintf("token\t%d", v.TokenID), "enrolment\t" + v.Enrolment,
 		fmt.Sprintf("audit entries\t%d", v.Audit.Count)}
+	if len(v.Expected) > 0 {
+		rows = append(rows, "expected\t"+strings.Join(v.Expected, " "))
+	}
+	if at := v.Attestation; at != nil {
+		rows = append(rows, fmt.Sprintf("attested\t%s of account %s in %s, image %s", at.InstanceID, at.Account, at.Region, at.Image), "key\t"+at.Key)
+	}
 	if v.Description != "" {
 		rows = append(rows, "description\t"+v.Description)
 	}
@@ -202,18 +220,21 @@ func showServer(w io.Writer, v fleet.ServerView) error {
 }
 
 func (a *app) serverRelaunch() *cobra.Command {
-	return a.jsonFlag(&cobra.Command{
+	var enrolment string
+	cmd := a.jsonFlag(&cobra.Command{
 		Use: "relaunch NAME", Short: "Give a server a new token, for a new instance", Args: cobra.ExactArgs(1),
 		Long: "Issues a new token. The old token, and the instance that enrolled with it, are\nshut out at once; the platform counts that instance as terminated. Launch the new\ninstance with what \"server user-data\" prints now.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if _, err := s.RelaunchServer(cmd.Context(), fleet.DefaultAccount, args[0]); err != nil {
+				if _, err := s.RelaunchServer(cmd.Context(), fleet.DefaultAccount, args[0], enrolment); err != nil {
 					return err
 				}
 				return a.printServer(cmd, s, args[0], "new token for")
 			})
 		},
 	})
+	cmd.Flags().StringVar(&enrolment, "enrolment", "", "`how` the new instance enrols: attested or legacy (default: as before)")
+	return cmd
 }
 
 func (a *app) serverDelete() *cobra.Command {

@@ -35,7 +35,7 @@ func Write(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // WriteMkdir is Write after creating the missing parent directories with
@@ -47,7 +47,8 @@ func WriteMkdir(path string, data []byte, mode, dirMode fs.FileMode) error {
 	return Write(path, data, mode)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes new and changed names in a directory survive a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", dir, err)

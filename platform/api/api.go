@@ -53,6 +53,7 @@ func (s *Server) Handler() http.Handler {
 	r.Get("/api"+wire.PathHealthCheck, s.healthCheck)
 	r.Get("/router"+wire.PathHealthCheck, s.healthCheck)
 	r.With(versioned).Post("/api"+wire.PathOAuth2, s.oauth2)
+	r.With(versioned).Post("/api"+wire.PathChallenge, s.challenge)
 	// Guarded by a download token of its own.
 	r.Get("/api"+wire.PathAttachments+"{digest}", s.attachment)
 

@@ -114,7 +114,7 @@ func (w *world) server(name string, inputs ...string) identity {
 		require.NoError(w.t, err)
 		values[n] = v
 	}
-	_, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, fleet.ServerSpec{Name: name, Template: "Test web", Inputs: values})
+	_, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, fleet.ServerSpec{Name: name, Template: "Test web", Inputs: values, Enrolment: wire.EnrolLegacy})
 	require.NoError(w.t, err)
 	return w.identity(name)
 }

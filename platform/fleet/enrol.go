@@ -5,11 +5,11 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
@@ -30,7 +30,13 @@ func (s *Service) Declare(ctx context.Context, sess Session, req wire.DeclareReq
 		if err != nil {
 			return err
 		}
-		if refusal = mayDeclare(sess, inst, server, req); refusal != nil {
+		if refusal = mayDeclare(sess, inst, server, req); refusal == nil {
+			refusal, err = mayBeLegacy(ctx, q, sess, server, req)
+		}
+		if err != nil {
+			return err
+		}
+		if refusal != nil {
 			// The refusal itself must be kept, so this is not an error here.
 			return s.refuse(ctx, q, sess, server, inst, req, refusal)
 		}
@@ -58,13 +64,21 @@ func (s *Service) refuse(ctx context.Context, q *store.Queries, sess Session, se
 	if err := q.DeleteAccessToken(ctx, sess.hash); err != nil {
 		return err
 	}
-	summary := cutSummary("enrolment refused: " + req.ResourceUID)
-	// A refused agent tries again and again; one entry an hour tells it.
-	told, err := q.HasAuditSince(ctx, server.ID, summary, s.Now().Add(-time.Hour))
-	if err != nil || told {
-		return err
+	return s.noteRefusal(ctx, q, server, inst.ID, req.ResourceUID, why.Error()+"\n"+describe(req))
+}
+
+// mayBeLegacy refuses an instance that comes with a token alone and has been
+// attested before: that must never be a way around its key.
+func mayBeLegacy(ctx context.Context, q *store.Queries, sess Session, server store.Server, req wire.DeclareRequest) (refusal, err error) {
+	_, err = q.Attestation(ctx, sess.Token.ID)
+	if err == nil || !errors.Is(err, store.ErrNotFound) {
+		return nil, err
 	}
-	return s.noteAs(ctx, q, server, inst.ID, "Security", summary, why.Error()+"\n"+describe(req))
+	before, err := q.AttestedInstances(ctx, server.AccountID, req.ResourceUID)
+	if err != nil || len(before) == 0 {
+		return nil, err
+	}
+	return refused("%s has enrolled by attestation and cannot use a token alone; use \"server relaunch --enrolment attested\"", req.ResourceUID), nil
 }
 
 func (s *Service) enrol(ctx context.Context, q *store.Queries, sess Session, server store.Server, inst store.Instance, req wire.DeclareRequest) error {

@@ -30,6 +30,8 @@ const SettingPublicHost = "public_host"
 type Service struct {
 	DB   *store.DB
 	Keys *seal.Keys
+	// Attest is what attested instances must show; the zero value believes AWS.
+	Attest Attestation
 	// Now is the clock; tests replace it.
 	Now func() time.Time
 }

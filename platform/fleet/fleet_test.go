@@ -17,6 +17,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
 var ctx = context.Background()
@@ -54,7 +55,7 @@ func TestAgentID(t *testing.T) {
 func TestNothingSecretInTheDatabase(t *testing.T) {
 	s, dir := service(t)
 	require.NoError(t, s.SetCredential(ctx, DefaultAccount, "PW", "", "s3cret-value"))
-	_, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web"})
+	_, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web", Enrolment: wire.EnrolLegacy})
 	require.NoError(t, err)
 	token, err := s.DB.LatestToken(ctx, 1)
 	require.NoError(t, err)
@@ -124,7 +125,7 @@ func TestUserDataAndDelete(t *testing.T) {
 	two, err := s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
 	require.NoError(t, err)
 	require.Equal(t, one, two, "it can be printed again")
-	_, err = s.RelaunchServer(ctx, DefaultAccount, "web")
+	_, err = s.RelaunchServer(ctx, DefaultAccount, "web", "")
 	require.NoError(t, err)
 	two, err = s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
 	require.NoError(t, err)

@@ -5,12 +5,14 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/rightimage/packer-plugin-rightimage/platform/attest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
@@ -26,6 +28,12 @@ type ServerSpec struct {
 	Inputs           map[string]rightscript.Value
 	RightLinkVersion string
 	UserData         string // the user's own part
+	// Enrolment is wire.EnrolAttested, also when empty, or wire.EnrolLegacy.
+	Enrolment string
+	// Allow narrows what the platform allows for all servers.
+	Allow attest.Rules
+	// Expect names the instance that was launched; more than one is an allow-list.
+	Expect []string
 }
 
 var serverName = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,255}$`)
@@ -35,8 +43,18 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 	if !serverName.MatchString(spec.Name) || strings.TrimSpace(spec.Name) != spec.Name {
 		return store.Server{}, invalid("server name %q: want 1 to 255 printable characters without space at the ends", spec.Name)
 	}
+	if spec.Enrolment == "" {
+		spec.Enrolment = wire.EnrolAttested
+	}
+	if err := errors.Join(checkEnrolment(spec.Enrolment), checkExpected(spec.Expect)); err != nil {
+		return store.Server{}, err
+	}
+	allow, err := json.Marshal(spec.Allow)
+	if err != nil {
+		return store.Server{}, err
+	}
 	var created store.Server
-	err := s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTx(ctx, func(q *store.Queries) error {
 		if _, err := q.ServerByName(ctx, account, spec.Name); !errors.Is(err, store.ErrNotFound) {
 			if err != nil {
 				return err
@@ -53,6 +71,7 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 		id, err := q.CreateServer(ctx, store.Server{
 			AccountID: account, Name: spec.Name, Description: spec.Description, TemplateID: tmpl.ID,
 			RightLinkVersion: spec.RightLinkVersion, UserData: spec.UserData, State: wire.StateInactive,
+			Enrolment: spec.Enrolment, Allow: allow,
 		}, spec.Inputs, s.Now())
 		if err != nil {
 			return err
@@ -63,7 +82,10 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 		if err := s.note(ctx, q, created, 0, "server created", fmt.Sprintf("name: %s\nServerTemplate: %s\n", created.Name, tmpl.Name)); err != nil {
 			return err
 		}
-		return s.issueToken(ctx, q, created)
+		if err := s.issueToken(ctx, q, created); err != nil || len(spec.Expect) == 0 {
+			return err
+		}
+		return s.expect(ctx, q, created, store.Expected{Instances: spec.Expect})
 	})
 	return created, err
 }
@@ -112,12 +134,25 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // RelaunchServer gives the server a new token and a new instance to come. The
-// old token, and the instance that held it, are shut out.
-func (s *Service) RelaunchServer(ctx context.Context, account int64, name string) (store.Server, error) {
+// old token, and the instance that held it, are shut out. enrolment is how the
+// new instance enrols; empty for as before.
+func (s *Service) RelaunchServer(ctx context.Context, account int64, name, enrolment string) (store.Server, error) {
 	var server store.Server
+	if err := checkEnrolment(enrolment); enrolment != "" && err != nil {
+		return server, err
+	}
 	err := s.DB.InTx(ctx, func(q *store.Queries) (err error) {
 		if server, err = q.ServerByName(ctx, account, name); err != nil {
 			return err
+		}
+		if enrolment != "" && enrolment != server.Enrolment {
+			if err := q.SetEnrolment(ctx, server.ID, enrolment, s.Now()); err != nil {
+				return err
+			}
+			if err := s.note(ctx, q, server, 0, "enrolment is "+enrolment+" from now on", ""); err != nil {
+				return err
+			}
+			server.Enrolment = enrolment
 		}
 		if err := s.retire(ctx, q, server, "replaced by a relaunch"); err != nil {
 			return err
@@ -195,6 +230,11 @@ func (s *Service) UserData(ctx context.Context, account int64, name string, form
 	}
 	if !token.RevokedAt.IsZero() {
 		return "", refused("the token of server %q ended with its instance; use \"server relaunch %s\" for a new one", name, name)
+	}
+	if known, err := s.DB.Attestation(ctx, token.ID); err == nil {
+		return "", refused("the token of server %q was used by %s; use \"server relaunch %s\" for a new one", name, known.InstanceUID, name)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return "", err
 	}
 	if host == "" {
 		if host, err = s.DB.Setting(ctx, SettingPublicHost); err != nil {

@@ -80,7 +80,8 @@ type Session struct {
 }
 
 // Login checks a token id with its token and returns a fresh bearer token.
-// account is what the agent believes to belong to, 0 when it did not say.
+// account is what the agent believes to belong to, 0 when it did not say. It is
+// the original's enrolment, for servers that were created so.
 func (s *Service) Login(ctx context.Context, id, account int64, token secret.String) (bearer secret.String, err error) {
 	row, err := s.DB.EnrolmentToken(ctx, id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -98,14 +99,44 @@ func (s *Service) Login(ctx context.Context, id, account int64, token secret.Str
 	if account != 0 && account != server.AccountID {
 		return "", ErrUnauthorized
 	}
+	var refusal error
+	err = s.DB.InTx(ctx, func(q *store.Queries) (err error) {
+		if refusal, err = mayShowToken(ctx, q, row, server); err != nil {
+			return err
+		}
+		if refusal != nil {
+			return s.noteRefusal(ctx, q, server, row.InstanceID, "an agent with the token alone", refusal.Error()+"\n")
+		}
+		bearer, err = s.newBearer(ctx, q, id)
+		return err
+	})
+	if err == nil {
+		err = refusal
+	}
+	return bearer, err
+}
+
+// mayShowToken says whether a token alone is enough.
+func mayShowToken(ctx context.Context, q *store.Queries, token store.EnrolmentToken, server store.Server) (refusal, err error) {
+	known, err := q.Attestation(ctx, token.ID)
+	switch {
+	case err == nil:
+		return refused("token %d was used by %s, which proves its key ever since", token.ID, known.InstanceUID), nil
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	case server.Enrolment != wire.EnrolLegacy:
+		return refused("server %q enrols by attestation, and this agent shows its token alone; use a newer RightLink, or create the server with \"--enrolment legacy\"", server.Name), nil
+	}
+	return nil, nil
+}
+
+// newBearer makes a session for a token that was found good.
+func (s *Service) newBearer(ctx context.Context, q *store.Queries, tokenID int64) (secret.String, error) {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)
 	plain := base64.RawURLEncoding.EncodeToString(raw)
 	now := s.Now()
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
-		return q.CreateAccessToken(ctx, bearerHash(plain), id, now.Add(SessionTime), now)
-	})
-	return secret.String(plain), err
+	return secret.String(plain), q.CreateAccessToken(ctx, bearerHash(plain), tokenID, now.Add(SessionTime), now)
 }
 
 func bearerHash(bearer string) []byte {

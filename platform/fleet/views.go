@@ -25,6 +25,9 @@ type ServerView struct {
 	ServerTemplate   string                       `json:"server_template"`
 	TokenID          int64                        `json:"token_id"`
 	RightLinkVersion string                       `json:"rightlink_version,omitempty"`
+	Enrolment        string                       `json:"enrolment"` // attested or legacy
+	Expected         []string                     `json:"expected_instances,omitempty"`
+	Attestation      *AttestationView             `json:"attestation"` // null before an attested enrolment
 	Inputs           map[string]rightscript.Value `json:"inputs"`
 	Instance         *InstanceView                `json:"instance"` // null before the first enrolment
 	Audit            AuditCount                   `json:"audit"`
@@ -105,7 +108,7 @@ func (s *Service) ServerByName(ctx context.Context, account int64, name string) 
 
 func (s *Service) serverView(ctx context.Context, server store.Server) (ServerView, error) {
 	v := ServerView{ID: server.ID, Name: server.Name, Description: server.Description, State: server.State,
-		RightLinkVersion: server.RightLinkVersion, CreatedAt: server.CreatedAt, UpdatedAt: server.UpdatedAt}
+		RightLinkVersion: server.RightLinkVersion, Enrolment: server.Enrolment, CreatedAt: server.CreatedAt, UpdatedAt: server.UpdatedAt}
 	tmpl, err := s.DB.ServerTemplate(ctx, server.TemplateID)
 	if err != nil {
 		return v, err
@@ -116,6 +119,9 @@ func (s *Service) serverView(ctx context.Context, server store.Server) (ServerVi
 		return v, err
 	}
 	v.TokenID = token.ID
+	if v.Expected, v.Attestation, err = s.attestationView(ctx, token.ID); err != nil {
+		return v, err
+	}
 	if !inst.DeclaredAt.IsZero() {
 		iv, err := s.instanceView(ctx, inst, server.Name)
 		if err != nil {

@@ -6,6 +6,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -21,15 +22,17 @@ type Server struct {
 	RightLinkVersion string
 	UserData         string // the user's own part
 	State            string
+	Enrolment        string          // wire.EnrolAttested or wire.EnrolLegacy
+	Allow            json.RawMessage // attest.Rules
 	CreatedAt        time.Time
 	UpdatedAt        time.Time
 }
 
 // CreateServer stores a new server with its inputs and returns its id.
 func (q *Queries) CreateServer(ctx context.Context, s Server, inputs map[string]rightscript.Value, now time.Time) (int64, error) {
-	id, err := q.insert(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		s.AccountID, s.Name, s.Description, s.TemplateID, s.RightLinkVersion, s.UserData, s.State, millis(now), millis(now))
+	id, err := q.insert(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		s.AccountID, s.Name, s.Description, s.TemplateID, s.RightLinkVersion, s.UserData, s.State, s.Enrolment, string(s.Allow), millis(now), millis(now))
 	if err != nil {
 		return 0, err
 	}
@@ -41,10 +44,13 @@ func (q *Queries) CreateServer(ctx context.Context, s Server, inputs map[string]
 	return id, nil
 }
 
-const serverColumns = `SELECT id, account_id, name, description, server_template_id, rightlink_version, user_data, state, created_at, updated_at FROM servers `
+const serverColumns = `SELECT id, account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow, created_at, updated_at FROM servers `
 
 func scanServer(row scanner) (s Server, err error) {
-	err = row.Scan(&s.ID, &s.AccountID, &s.Name, &s.Description, &s.TemplateID, &s.RightLinkVersion, &s.UserData, &s.State, stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+	var allow string
+	err = row.Scan(&s.ID, &s.AccountID, &s.Name, &s.Description, &s.TemplateID, &s.RightLinkVersion, &s.UserData, &s.State, &s.Enrolment, &allow,
+		stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+	s.Allow = json.RawMessage(allow)
 	return s, err
 }
 
@@ -83,6 +89,12 @@ func (q *Queries) ServerInputs(ctx context.Context, serverID int64) (map[string]
 		return err
 	}, `SELECT name, value FROM server_inputs WHERE server_id = ?`, serverID)
 	return inputs, err
+}
+
+// SetEnrolment writes how the server's next instance enrols.
+func (q *Queries) SetEnrolment(ctx context.Context, id int64, enrolment string, now time.Time) error {
+	_, err := q.exec(ctx, `UPDATE servers SET enrolment = ?, updated_at = ? WHERE id = ?`, enrolment, millis(now), id)
+	return err
 }
 
 // SetServerState writes the state that the server shows.

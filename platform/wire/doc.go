@@ -53,6 +53,8 @@ type OAuthRequest struct {
 	ClientID         string `json:"client_id,omitempty"`
 	ClientSecret     string `json:"client_secret,omitempty"`
 	RefreshToken     string `json:"refresh_token,omitempty"`
+	// Proof comes with GrantProof, instead of the client's secret.
+	Proof *Proof `json:"proof,omitempty"`
 }
 
 // OAuthResponse is the answer; RightLink 6 needs every field.
@@ -64,6 +66,8 @@ type OAuthResponse struct {
 	ShardID     int64  `json:"shard_id"`
 	RouterURL   string `json:"router_url"`
 	APIURL      string `json:"api_url"`
+	// RotateKey asks an attested agent to propose a new key with its next proof.
+	RotateKey bool `json:"rotate_key,omitempty"`
 }
 
 // DeclareRequest announces an agent that has just started.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/clock"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/enroll"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/identity"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/scripts"
@@ -74,6 +75,7 @@ func open(opt Options) (a *Agent, err error) {
 	}
 	a.session, err = session.New(session.Options{
 		Identity: a.id, Version: opt.Version, CAFile: opt.Root.CA(), Clock: opt.Clock, Log: a.log, Transport: opt.Transport,
+		Credential: enroll.NewCredential(opt.Root, a.id, a.log),
 		OnContact: func(at time.Time) {
 			if err := a.store.Contact(at); err != nil {
 				a.log.Warn("noting the last contact", "error", err)

@@ -90,7 +90,8 @@ func Run(ctx context.Context, opt Options) (Facts, error) {
 	}
 	s, err := session.New(session.Options{
 		Identity: id, Version: opt.Version, CAFile: opt.Root.CA(), Log: opt.Log, Transport: opt.Transport,
-		Clock: limit{Clock: opt.Clock, until: opt.Clock.Now().Add(opt.Timeout)},
+		Credential: NewCredential(opt.Root, id, opt.Log),
+		Clock:      limit{Clock: opt.Clock, until: opt.Clock.Now().Add(opt.Timeout)},
 	})
 	if err != nil {
 		return Facts{}, err

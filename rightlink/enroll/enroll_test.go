@@ -34,6 +34,9 @@ func setUp(t *testing.T, status *atomic.Int64) (Options, *atomic.Int64, *bytes.B
 			w.WriteHeader(s)
 			return
 		}
+		if r.URL.Path == "/api"+wire.PathChallenge {
+			_ = json.NewEncoder(w).Encode(wire.Challenge{Enrolment: wire.EnrolLegacy})
+		}
 		if r.URL.Path == "/api/oauth2" {
 			_ = json.NewEncoder(w).Encode(wire.OAuthResponse{AccessToken: "acc3ss", ExpiresIn: 60, Mode: "http", ShardID: 3, APIURL: srv.URL + "/api"})
 		}

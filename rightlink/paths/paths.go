@@ -38,6 +38,9 @@ func (r Root) Enrollment() string { return filepath.Join(r.StateDir(), "enrollme
 // Session holds what the platform answered when the agent enrolled; no secret.
 func (r Root) Session() string { return filepath.Join(r.StateDir(), "session.js") }
 
+// EnrolmentKey holds the keys of an attested instance; nobody else reads it.
+func (r Root) EnrolmentKey() string { return r.Join("var/lib/rightscale/enrolment/key") }
+
 // Spool is where bootstrap caches user-data and metadata.
 func (r Root) Spool() string { return r.Join("var/spool/cloud") }
 

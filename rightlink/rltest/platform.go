@@ -78,12 +78,13 @@ func (p *Platform) With(f func()) {
 	f()
 }
 
-// Calls returns the calls so far, health checks and appends left out.
+// Calls returns the calls so far; health checks, challenges and appends are left
+// out.
 func (p *Platform) Calls() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(p.calls), func(c string) bool {
-		return strings.HasSuffix(c, wire.PathHealthCheck) || strings.HasSuffix(c, "/append")
+		return strings.HasSuffix(c, wire.PathHealthCheck) || strings.HasSuffix(c, wire.PathChallenge) || strings.HasSuffix(c, "/append")
 	})
 }
 
@@ -158,6 +159,8 @@ func (p *Platform) handle(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == wire.PathHealthCheck:
 		w.WriteHeader(http.StatusNoContent)
+	case path == wire.PathChallenge:
+		send(w, wire.Challenge{Enrolment: wire.EnrolLegacy})
 	case path == wire.PathOAuth2:
 		p.oauth(w, r)
 	case strings.HasPrefix(path, wire.PathAttachments):

@@ -156,27 +156,39 @@ func (s *Session) failure(method, path string, resp *http.Response) error {
 
 // oauth posts the authorisation to base. A redirect is returned as moved.
 func (s *Session) oauth(ctx context.Context, base, query string) (answer wire.OAuthResponse, moved *url.URL, err error) {
-	c := call{
-		method: http.MethodPost, path: wire.PathOAuth2, lineage: uuid.NewString(), out: &answer,
-		in: wire.OAuthRequest{
-			GrantType: "client_credentials", AccountID: s.opt.Identity.AccountID(),
-			RSVersion: wire.ProtocolVersion, RightLinkVersion: s.opt.Version,
-		},
+	var header http.Header
+	grant, err := s.opt.Credential.Grant(ctx, func(ctx context.Context, path string, in, out any) (err error) {
+		header, err = s.once(ctx, base, call{method: http.MethodPost, path: path, lineage: uuid.NewString(), in: in, out: out}, "")
+		return err
+	})
+	if err != nil {
+		moved, err = movedTo(header, err)
+		return answer, moved, err
 	}
+	grant.Body.AccountID = s.opt.Identity.AccountID()
+	grant.Body.RSVersion, grant.Body.RightLinkVersion = wire.ProtocolVersion, s.opt.Version
+	c := call{method: http.MethodPost, path: wire.PathOAuth2, lineage: uuid.NewString(), in: grant.Body, out: &answer}
 	c.query, err = url.ParseQuery(query)
 	if err != nil {
 		return answer, nil, &Error{Method: c.method, Path: c.path, Err: err}
 	}
-	basic := (&http.Request{Header: http.Header{}})
-	basic.SetBasicAuth(s.opt.Identity.ClientID, s.opt.Identity.ClientSecret.Reveal())
-	header, err := s.once(ctx, base, c, basic.Header.Get("Authorization"))
+	header, err = s.once(ctx, base, c, grant.Authorization)
+	if err == nil && grant.Accepted != nil && answer.AccessToken != "" {
+		grant.Accepted(answer)
+	}
+	moved, err = movedTo(header, err)
+	return answer, moved, err
+}
+
+// movedTo returns where a redirect leads; any other error stays one.
+func movedTo(header http.Header, err error) (*url.URL, error) {
 	if ClassOf(err) != Moved {
-		return answer, nil, err
+		return nil, err
 	}
 	// The token travels with the next request, so it must stay encrypted.
 	moved, perr := url.Parse(header.Get("Location"))
 	if perr != nil || moved.Host == "" || moved.Scheme != "https" {
-		return answer, nil, fmt.Errorf("%w: Location %q is not an absolute https URL", err, header.Get("Location"))
+		return nil, fmt.Errorf("%w: Location %q is not an absolute https URL", err, header.Get("Location"))
 	}
-	return answer, moved, nil
+	return moved, nil
 }

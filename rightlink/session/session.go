@@ -38,6 +38,8 @@ type Options struct {
 	Log    *slog.Logger
 	// OnContact is called after each answer of the platform.
 	OnContact func(time.Time)
+	// Credential answers for the agent; nil for the token of the identity.
+	Credential Credential
 }
 
 // Session is safe for use by several goroutines.
@@ -74,6 +76,9 @@ func New(opt Options) (*Session, error) {
 	}
 	if opt.OnContact == nil {
 		opt.OnContact = func(time.Time) {}
+	}
+	if opt.Credential == nil {
+		opt.Credential = tokenCredential{opt.Identity}
 	}
 	if opt.Transport == nil {
 		transport, err := NewTransport(opt.CAFile, opt.Identity.HTTPProxy, opt.Identity.NoProxy)

@@ -29,10 +29,13 @@ type Cloud struct {
 	proc     *Process
 }
 
+// cloudState is the local cloud's state directory.
+func (e *Env) cloudState() string { return filepath.Join(e.Work, "cloud") }
+
 // StartCloud starts "rightimage local" on a free port; guests reach the
 // platform at platformAddr when it is not empty.
 func (e *Env) StartCloud(ctx context.Context, platformAddr string, flags ...string) (*Cloud, error) {
-	c := &Cloud{env: e, State: filepath.Join(e.Work, "cloud")}
+	c := &Cloud{env: e, State: e.cloudState()}
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err

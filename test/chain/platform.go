@@ -30,7 +30,9 @@ type Platform struct {
 	Data string
 	Addr string // host:port on loopback
 	CA   string // path of the CA certificate
-	proc *Process
+	// Identity is the certificate of the local cloud's identity documents.
+	Identity string
+	proc     *Process
 }
 
 // Server is a line of "rightscaled server list --json".
@@ -53,13 +55,18 @@ func (e *Env) StartPlatform(ctx context.Context) (*Platform, error) {
 	}
 	p := &Platform{env: e, Data: filepath.Join(e.Work, "platform"), Addr: addr}
 	p.CA = filepath.Join(p.Data, "tls", "ca.pem")
+	p.Identity = filepath.Join(e.Work, "identity.pem")
+	if _, err := e.Command(ctx, nil, e.Bin("rightimage"), "local", "certificate", "--state", e.cloudState(), "--output", p.Identity); err != nil {
+		return nil, err
+	}
 	return p, p.Start(ctx)
 }
 
 // Start starts the platform on its data folder.
 func (p *Platform) Start(ctx context.Context) error {
 	proc, err := p.env.Start(ctx, "platform", nil, p.env.Bin("rightscaled"),
-		"serve", "--data", p.Data, "--listen", p.Addr, "--hostname", GuestPlatform)
+		"serve", "--data", p.Data, "--listen", p.Addr, "--hostname", GuestPlatform,
+		"--identity-certificates", p.Identity, "--no-aws-certificates", "--allow-account", "000000000000")
 	if err != nil {
 		return err
 	}

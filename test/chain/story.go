@@ -169,6 +169,9 @@ func (s *Story) LaunchServer(ctx context.Context, r Role) error {
 	s.mu.Lock()
 	s.launched[r.Name] = id
 	s.mu.Unlock()
+	if _, err := s.Platform.Admin(ctx, "server", "expect", r.Name, id); err != nil {
+		return err
+	}
 	s.Say("local cloud: instance %s boots for %q with %s user-data", id, r.Name, r.UserData)
 	return nil
 }
