@@ -53,7 +53,7 @@ const (
 
 // owned is what belongs to one instance.
 func owned() []string {
-	return []string{identity, stateJS, "var/lib/rightscale/right_link/past_scripts.js", "var/spool/cloud/user-data.raw",
+	return []string{identity, "var/lib/rightscale/enrolment/key", stateJS, "var/lib/rightscale/right_link/past_scripts.js", "var/spool/cloud/user-data.raw",
 		"var/spool/rightlink/attachments/x", "var/spool/rightlink/scripts/y/z", "run/rightlink/secret"}
 }
 

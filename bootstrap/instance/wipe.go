@@ -24,6 +24,7 @@ import (
 func wipe(root, id string) error {
 	errs := []error{
 		os.RemoveAll(filepath.Join(root, userdata.IdentityPath)),
+		os.RemoveAll(filepath.Join(root, "var/lib/rightscale/enrolment")), // the agent's keys
 		os.RemoveAll(filepath.Join(root, "var/lib/rightscale/right_link")),
 		os.RemoveAll(filepath.Join(root, "run/rightlink")),
 		empty(filepath.Join(root, "var/spool/rightlink/attachments")),
