@@ -7,13 +7,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,85 +19,57 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
-	"github.com/rightimage/packer-plugin-rightimage/local"
 	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
 
-// rig is a local cloud without machines, behind a proxy that fails calls.
-type rig struct {
-	endpoint string
-	proxy    *matrix.Proxy
-	source   string // AMI
-	before   []string
-}
-
 const (
-	home = "us-east-1"
-	away = "eu-west-1"
+	home = matrix.Here
+	away = matrix.There
 )
 
-func newRig(t *testing.T) *rig {
-	t.Helper()
-	server, err := local.New(local.Config{Listen: "127.0.0.1:0", StateDir: t.TempDir(), NoBoot: true, Settle: time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	t.Cleanup(func() { cancel(); require.NoError(t, <-done) })
-	r := &rig{endpoint: server.Info().Endpoint}
-	r.proxy, err = matrix.New(r.endpoint)
-	require.NoError(t, err)
-	r.proxy.Repeats = 2
-	t.Cleanup(r.proxy.Close)
-
-	disk := filepath.Join(t.TempDir(), "disk.raw")
+// seed publishes the source AMI of the builds.
+func seed(ctx context.Context, c *matrix.Cloud) error {
+	disk := filepath.Join(c.Dir, "disk.raw")
 	data := make([]byte, 1<<20)
 	_, _ = rand.Read(data)
-	require.NoError(t, os.WriteFile(disk, data, 0o600))
-	c := publish.Config{AccessConfig: publish.AccessConfig{Region: home, EndpointURL: r.endpoint, AccessKey: "local", SecretKey: "local"}, AMIName: "the source"}
-	require.Empty(t, c.PrepareDisk())
-	factory, err := awsx.New(t.Context(), c.AWS())
-	require.NoError(t, err)
-	result, err := publish.Publish(t.Context(), factory, disk, c, quiet(nil))
-	require.NoError(t, err)
-	r.source = result.Images[home].ImageID
-	r.before = r.inventory(t)
-	return r
-}
-
-func (r *rig) inventory(t *testing.T) []string {
-	t.Helper()
-	list, err := matrix.Inventory(context.Background(), r.endpoint, home, away)
-	require.NoError(t, err)
-	return list
-}
-
-// left is what has come since the beginning.
-func (r *rig) left(t *testing.T) []string {
-	return slices.DeleteFunc(r.inventory(t), func(s string) bool { return slices.Contains(r.before, s) })
+	if err := os.WriteFile(disk, data, 0o600); err != nil {
+		return err
+	}
+	p := publish.Config{AccessConfig: publish.AccessConfig{Region: home, EndpointURL: c.Endpoint, AccessKey: matrix.AccessKey, SecretKey: matrix.SecretKey}, AMIName: "the source"}
+	if errs := p.PrepareDisk(); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	factory, err := awsx.New(ctx, p.AWS())
+	if err != nil {
+		return err
+	}
+	_, err = publish.Publish(ctx, factory, disk, p, quiet(nil))
+	return err
 }
 
 // build runs the builder with everything on, but without anything to connect to.
-func (r *rig) build(t *testing.T, ctx context.Context, ui packersdk.Ui, more map[string]any) (packersdk.Artifact, error) {
-	t.Helper()
+func build(ctx context.Context, c *matrix.Cloud, ui packersdk.Ui, more map[string]any) (packersdk.Artifact, error) {
 	options := map[string]any{
-		"endpoint_url": r.proxy.URL, "access_key": "local", "secret_key": "local", "max_retries": 2,
-		"source_ami": r.source, "regions": []string{away}, "ami_name": "made by a test", "undo_timeout": "2m", "ami_users": []string{"111122223333"},
+		"endpoint_url": c.Endpoint, "access_key": matrix.AccessKey, "secret_key": matrix.SecretKey, "max_retries": 3, "region": home,
+		"source_ami":        nil,
+		"source_ami_filter": map[string]any{"filters": map[string]any{"name": "the source"}, "owners": []string{"self"}},
+		"regions":           []string{away}, "ami_name": "made by a test", "undo_timeout": "20s", "ami_users": []string{"111122223333"},
 		"temporary_iam_instance_profile_policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}`,
 		"launch_block_device_mappings":          []map[string]any{{"device_name": "/dev/sdf", "volume_size": 1, "delete_on_termination": false}},
 	}
-	for k, v := range more {
-		options[k] = v
+	maps.Copy(options, more)
+	b, _, err := prepare(options)
+	if err != nil {
+		return nil, err
 	}
-	b, err := prepared(t, options)
-	require.NoError(t, err)
 	b.config.NotYet = 100 * time.Millisecond
 	factory, err := awsx.New(ctx, b.config.AWS())
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	f := newFlow(ctx, &b.config, factory, ui)
 	f.site.waiter.Delay, f.site.fresh = 20*time.Millisecond, 200*time.Millisecond
 	f.connect = connected{}
@@ -159,90 +129,75 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// made are the things that a build has added to a cloud.
+func made(t *testing.T, c *matrix.Cloud, before []matrix.Thing) []matrix.Thing {
+	t.Helper()
+	after, err := c.Things(t.Context())
+	require.NoError(t, err)
+	return matrix.Minus(after, before)
+}
+
 func TestBuildInTheLocalCloud(t *testing.T) {
+	matrix.Quiet(t)
 	for name, more := range map[string]map[string]any{
 		"on demand": nil,
 		"spot":      {"instance_type": nil, "spot_instance_types": []string{"t3.small", "t3a.small"}, "spot_price": "0.05"},
 		"no AMI":    {"skip_create_ami": true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			c, err := matrix.Start(t)
+			require.NoError(t, err)
+			require.NoError(t, seed(t.Context(), c))
+			before, err := c.Things(t.Context())
+			require.NoError(t, err)
 			var text lockedBuffer
-			a, err := r.build(t, t.Context(), quiet(&text), more)
+			a, err := build(t.Context(), c, quiet(&text), more)
 			require.NoError(t, err, text.String())
-			left := r.left(t)
 			if name == "no AMI" {
-				require.Empty(t, left)
+				require.Empty(t, made(t, c, before))
 				require.Empty(t, a.Id())
 				require.NoError(t, a.Destroy())
 				return
 			}
-			require.Len(t, left, 6, "in each region an image and two snapshots, and nothing else: %v", left)
+			require.NoError(t, complete(t.Context(), c))
 			require.Regexp(t, `^eu-west-1:ami-[0-9a-f]+,us-east-1:ami-[0-9a-f]+$`, a.Id())
 			require.NoError(t, a.Destroy())
-			require.Empty(t, r.left(t))
+			require.Empty(t, made(t, c, before))
 		})
 	}
 }
 
-// Every API call of a whole build fails in turn, in every way. Nothing is left,
-// or exactly what is left is listed. Without RIGHTIMAGE_E2E, which "make test"
-// sets, each call fails in one of the ways only.
-func TestFailureMatrix(t *testing.T) {
-	first := newRig(t)
-	first.proxy.Fail(0, "", nil)
-	_, err := first.build(t, t.Context(), quiet(nil), nil)
-	require.NoError(t, err)
-	calls := first.proxy.Calls()
-	require.Greater(t, len(calls), 40)
-	before := runtime.NumGoroutine()
-	var all errgroup.Group
-	all.SetLimit(16) // they mostly wait
-	for n, call := range calls {
-		for i, way := range matrix.Ways() {
-			if os.Getenv("RIGHTIMAGE_E2E") == "" && i != n%len(matrix.Ways()) {
-				continue
-			}
-			all.Go(func() error {
-				t.Run(fmt.Sprintf("%02d %s/%s", n+1, call, way), func(t *testing.T) { failInTheLocalCloud(t, n+1, way) })
-				return nil
-			})
-		}
+// complete looks whether a build has left an image of two snapshots in each
+// region, and nothing else beside the source.
+func complete(ctx context.Context, c *matrix.Cloud) error {
+	things, err := c.Things(ctx)
+	if err != nil {
+		return err
 	}
-	_ = all.Wait()
-	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+5 }, 20*time.Second, 100*time.Millisecond, "goroutines are left")
+	count := map[string]int{}
+	for _, t := range things {
+		count[t.Region+" "+t.Kind]++
+	}
+	want := map[string]int{home + " image": 2, home + " snapshot": 3, away + " image": 1, away + " snapshot": 2}
+	if !maps.Equal(count, want) {
+		return fmt.Errorf("there are %v, not %v", count, want)
+	}
+	return nil
 }
 
-func failInTheLocalCloud(t *testing.T, nth int, way matrix.Way) {
-	r := newRig(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	r.proxy.Fail(nth, way, cancel)
-	var text lockedBuffer
-	more := map[string]any{}
-	if way == matrix.Refused {
-		more["undo_timeout"] = "10s" // some of it can only fail
-	}
-	a, err := r.build(t, ctx, quiet(&text), more)
-	failed := r.proxy.Failed()
-	if failed == "" {
-		t.Skip("this run was shorter")
-	}
-	r.proxy.Fail(0, "", nil)
-	left := r.left(t)
-	if err == nil {
-		require.NotEqual(t, matrix.CancelBefore, way, "a cancelled build is no success")
-		require.NotEqual(t, matrix.CancelAfter, way, "a cancelled build is no success")
-		require.NoError(t, a.Destroy())
-		left = r.left(t)
-	} else {
-		fmt.Fprintln(&text, err)
-	}
-	for _, thing := range left {
-		id := thing[strings.LastIndex(thing, " ")+1:]
-		require.Contains(t, text.String(), id, "left without a word after %s of %s", way, failed)
-	}
-	if way != matrix.Refused {
-		require.Empty(t, left, "after %s of %s:\n%s", way, failed, text.String())
-	}
+// Every API call of a whole build goes wrong in turn, in every way.
+func TestEveryCallFails(t *testing.T) {
+	matrix.Test(t, matrix.Run{
+		Seed: seed,
+		Do: func(ctx context.Context, c *matrix.Cloud) (string, error) {
+			var text lockedBuffer
+			_, err := build(ctx, c, quiet(&text), nil)
+			return text.String(), err
+		},
+		Done: complete,
+		Removals: []string{
+			"ec2:DeregisterImage", "ec2:DeleteSnapshot", "ec2:DeleteVolume", "ec2:TerminateInstances", "ec2:DeleteKeyPair", "ec2:DeleteSecurityGroup",
+			"iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile", "iam:DeleteRolePolicy", "iam:DeleteRole",
+		},
+	})
 }

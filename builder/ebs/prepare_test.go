@@ -21,6 +21,13 @@ func valid() map[string]any {
 
 func prepared(t *testing.T, more map[string]any) (*Builder, error) {
 	t.Helper()
+	b, variables, err := prepare(more)
+	require.Contains(t, variables, "SourceAMI")
+	return b, err
+}
+
+// prepare makes a builder of valid options with changes; nil takes one out.
+func prepare(more map[string]any) (*Builder, []string, error) {
 	b := new(Builder)
 	raw := valid()
 	maps.Copy(raw, more)
@@ -30,8 +37,7 @@ func prepared(t *testing.T, more map[string]any) (*Builder, error) {
 		}
 	}
 	variables, _, err := b.Prepare(raw)
-	require.Contains(t, variables, "SourceAMI")
-	return b, err
+	return b, variables, err
 }
 
 func TestPrepare(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/internal/matrix"
+	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
 
 // billing is EC2 with images that somebody is billed for, except for one.

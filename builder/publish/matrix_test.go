@@ -19,9 +19,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/internal/matrix"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
 
 const (

@@ -16,9 +16,9 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/internal/matrix"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
+	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
 
 // bed is a cloud with clients, for one test.

@@ -16,11 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rightimage/packer-plugin-rightimage/builder/internal/matrix"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
+	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
 
 // texts are the names of what is there, by kind.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/test/chain"
 	"github.com/rightimage/packer-plugin-rightimage/test/matrix"
 )
@@ -30,7 +30,9 @@ func TestMachineBuilder(t *testing.T) {
 	ctx, cancel := context.WithTimeout(testContext(t), 25*time.Minute)
 	defer cancel()
 	const name = "made on a machine"
-	before, err := matrix.Inventory(ctx, s.Cloud.Endpoint, chain.Region)
+	factory, err := awsx.New(ctx, awsx.Config{Region: chain.Region, EndpointURL: s.Cloud.Endpoint, AccessKey: "local", SecretKey: "local"})
+	require.NoError(t, err)
+	before, err := matrix.Things(ctx, factory, chain.Region)
 	require.NoError(t, err)
 	env, err := s.PackerEnv(ctx)
 	require.NoError(t, err)
@@ -42,9 +44,9 @@ func TestMachineBuilder(t *testing.T) {
 		filepath.Join(s.Repo, "test", "e2e", "testdata", "ebs.pkr.hcl"))
 	require.NoError(t, err)
 
-	after, err := matrix.Inventory(ctx, s.Cloud.Endpoint, chain.Region)
+	after, err := matrix.Things(ctx, factory, chain.Region)
 	require.NoError(t, err)
-	made := slices.DeleteFunc(after, func(thing string) bool { return slices.Contains(before, thing) })
+	made := matrix.Minus(after, before)
 	require.Len(t, made, 3, "an image and its two snapshots, and nothing else: %v", made)
 	found, err := s.Cloud.EC2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}})
 	require.NoError(t, err)

@@ -37,8 +37,8 @@ func (t Thing) same(o Thing) bool {
 	return t.Region == o.Region && t.Kind == o.Kind && text && (t.ID == o.ID || t.Kind == "image")
 }
 
-// minus are the things of a that b has not.
-func minus(a, b []Thing) (rest []Thing) {
+// Minus are the things of a that b has not.
+func Minus(a, b []Thing) (rest []Thing) {
 	b = slices.Clone(b)
 	for _, t := range a {
 		if i := slices.IndexFunc(b, t.same); i >= 0 {
@@ -56,8 +56,14 @@ func (c *Cloud) Things(ctx context.Context) ([]Thing, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Things(ctx, f, Here, There)
+}
+
+// Things lists everything that somebody has made in some regions of a cloud.
+// Terminated machines and default groups are not.
+func Things(ctx context.Context, f *awsx.Factory, regions ...string) ([]Thing, error) {
 	var all []Thing
-	for _, region := range []string{Here, There} {
+	for i, region := range regions {
 		l := &lister{ctx: ctx, region: region, ec2: f.EC2(region)}
 		l.images()
 		l.snapshots()
@@ -65,7 +71,7 @@ func (c *Cloud) Things(ctx context.Context) ([]Thing, error) {
 		l.groups()
 		l.others()
 		l.parameters(f)
-		if region == Here {
+		if i == 0 {
 			l.roles(f)
 		}
 		if l.err != nil {
@@ -188,7 +194,7 @@ func (l *lister) groups() {
 		return
 	}
 	for _, k := range keys.KeyPairs {
-		l.add("key pair", k.KeyPairId, aws.ToString(k.KeyName))
+		l.add("key pair", k.KeyName, aws.ToString(k.KeyPairId))
 	}
 }
 
@@ -199,6 +205,15 @@ func (l *lister) others() {
 	}
 	for _, t := range templates.LaunchTemplates {
 		l.add("launch template", t.LaunchTemplateId, aws.ToString(t.LaunchTemplateName))
+	}
+	fleets, err := l.ec2.DescribeFleets(l.ctx, &ec2.DescribeFleetsInput{})
+	if l.failed(err) {
+		return
+	}
+	for _, f := range fleets.Fleets {
+		if f.FleetState != types.FleetStateCodeDeleted && f.FleetState != types.FleetStateCodeDeletedTerminatingInstances {
+			l.add("fleet", f.FleetId, f.FleetState)
+		}
 	}
 }
 

@@ -31,6 +31,9 @@ const (
 	SecretKey = "hush-hush"
 )
 
+// maxRetries is how often a run repeats a call.
+const maxRetries = 3
+
 // Cloud is a local cloud in this process, without machines.
 type Cloud struct {
 	// Endpoint is its URL.
@@ -99,7 +102,7 @@ func (c *Cloud) Calls() map[string]int { return maps.Clone(c.server.Faults().Cal
 
 // Access is how it is reached.
 func (c *Cloud) Access() awsx.Config {
-	return awsx.Config{Region: Here, AccessKey: AccessKey, SecretKey: secret.String(SecretKey), EndpointURL: c.Endpoint, MaxRetries: 3}
+	return awsx.Config{Region: Here, AccessKey: AccessKey, SecretKey: secret.String(SecretKey), EndpointURL: c.Endpoint, MaxRetries: maxRetries}
 }
 
 // Factory makes its clients.
