@@ -22,9 +22,9 @@ import (
 // the unattended upgrade of a first boot.
 const defaultLockWait = 10 * time.Minute
 
-// dpkgLimit bounds one run of dpkg. A cancelled stage does not kill it: dpkg
+// installLimit bounds one run of dpkg. A cancelled stage does not kill it: dpkg
 // ends its work, which is short, and the database stays whole.
-const dpkgLimit = 10 * time.Minute
+const installLimit = 10 * time.Minute
 
 // dpkg says that this machine has dpkg and its database.
 func (m *Manager) dpkg() bool {
@@ -68,6 +68,9 @@ func (m *Manager) dpkgKnows(ctx context.Context) bool {
 // Present says that a package manager has RightLink installed, in whole or in
 // part.
 func (m *Manager) Present(ctx context.Context) bool {
+	if _, ok := m.rpmVersion(ctx); ok {
+		return true
+	}
 	if !m.dpkg() {
 		return false
 	}
@@ -88,22 +91,28 @@ func (m *Manager) installDeb(ctx context.Context, path string) error {
 
 func (m *Manager) purgeDeb(ctx context.Context) error { return m.dpkgLocked(ctx, "--purge", name) }
 
-// dpkgLocked runs dpkg when nobody else does, and again when somebody was
-// quicker.
+// dpkgLocked runs dpkg once nobody else does. It looks at the lock first, since
+// dpkg's words for it are translated.
 func (m *Manager) dpkgLocked(ctx context.Context, args ...string) error {
+	return m.locked(ctx, m.lockFile(), "dpkg", m.dpkgArgs(args...))
+}
+
+// locked runs a package manager that refuses to work while another one does. A
+// shutdown does not break it off in the middle.
+func (m *Manager) locked(ctx context.Context, lock, program string, args []string) error {
 	limit := m.LockWait
 	if limit == 0 {
 		limit = defaultLockWait
 	}
 	var failed error
 	w := wait.Waiter{Delay: 2 * time.Second, Deadline: limit, Clock: m.Clock}
-	err := w.Until(ctx, "the package manager in use (lock "+m.lockFile()+")", func(ctx context.Context) (bool, error) {
-		if lockHeld(m.lockFile()) {
+	err := w.Until(ctx, "the package manager in use (lock "+lock+")", func(ctx context.Context) (bool, error) {
+		if lockHeld(lock) {
 			return false, nil
 		}
-		runCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dpkgLimit)
+		runCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), installLimit)
 		defer cancel()
-		_, failed = m.Run.Run(runCtx, "dpkg", m.dpkgArgs(args...)...)
+		_, failed = m.Run.Run(runCtx, program, args...)
 		return !isLockError(failed), nil
 	})
 	if err != nil {
@@ -118,7 +127,7 @@ func (m *Manager) lockFile() string { return filepath.Join(m.Root, "var/lib/dpkg
 func isLockError(err error) bool {
 	var failed *run.Error
 	return errors.As(err, &failed) && strings.Contains(failed.Stderr, "lock") &&
-		(strings.Contains(failed.Stderr, "another process") || strings.Contains(failed.Stderr, "Resource temporarily unavailable"))
+		(strings.Contains(failed.Stderr, "another process") || strings.Contains(failed.Stderr, "Resource temporarily unavailable") || strings.Contains(failed.Stderr, "transaction lock"))
 }
 
 // lockHeld asks who holds dpkg's lock, without taking it.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
+	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
@@ -86,6 +87,9 @@ func (m *Manager) Installed(ctx context.Context) (string, error) {
 			return v, nil
 		}
 	}
+	if v, ok := m.rpmVersion(ctx); ok {
+		return v, nil
+	}
 	rec, err := loadRecord(m.Root)
 	if err != nil {
 		return "", err
@@ -107,44 +111,46 @@ func (m *Manager) Installed(ctx context.Context) (string, error) {
 // Package is a file of the cache.
 type Package struct {
 	Path   string
-	Format string // deb, tar.gz
+	Format string // deb, rpm, tar.gz
 }
 
 // Choose returns the package of that version for this machine from the image's
 // cache: the native format first, then the tarball.
 func (m *Manager) Choose(version string) (Package, error) {
 	var names []string
-	for _, c := range m.candidates(version) {
-		path := filepath.Join(m.Root, CacheDir, c.name)
+	for _, c := range m.Candidates(version) {
+		path := filepath.Join(m.Root, CacheDir, c.Name)
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			names = append(names, c.name)
+			names = append(names, c.Name)
 		case err != nil:
 			return Package{}, err
 		case !info.Mode().IsRegular():
 			return Package{}, fmt.Errorf("%w: %s is no plain file", ErrNoPackage, path)
-		case c.format == "rpm":
-			names = append(names, c.name+" (there, but rpm packages are not installed yet)")
 		default:
-			return Package{path, c.format}, nil
+			return Package{path, c.Format}, nil
 		}
 	}
 	return Package{}, fmt.Errorf("%w for version %s on %s in %s; looked for %s", ErrNoPackage, version, m.Facts.Arch, CacheDir, strings.Join(names, ", "))
 }
 
-type candidate struct{ name, format string }
+// Candidate is the name of a package that would fit, with its format.
+type Candidate struct{ Name, Format string }
 
-// candidates lists file names in order: ours, and the original's as aliases.
-func (m *Manager) candidates(version string) []candidate {
+// Candidates lists the names of the packages of a version that fit this
+// machine, the native format first.
+func (m *Manager) Candidates(version string) []Candidate {
 	seed := m.Facts.Seed
-	var list []candidate
-	if format := seed.Suffix; format == "deb" || format == "rpm" {
+	var list []Candidate
+	if format := seed.Suffix; format == pkgname.Deb && m.dpkg() || format == pkgname.RPM && m.rpm() {
 		list = append(list,
-			candidate{fmt.Sprintf("%s_%s_%s.%s", name, version, m.Facts.Arch, format), format},
-			candidate{fmt.Sprintf("rightscale_%s-%s_%s-%s.%s", version, seed.Distro, seed.OSVersion, seed.Arch, format), format})
+			Candidate{pkgname.PackageFile(version, m.Facts.Arch, format), format},
+			Candidate{fmt.Sprintf("rightscale_%s-%s_%s-%s.%s", version, seed.Distro, seed.OSVersion, seed.Arch, format), format})
 	}
-	return append(list, candidate{fmt.Sprintf("%s_%s_%s.tar.gz", name, version, m.Facts.Arch), "tar.gz"})
+	return append(list,
+		Candidate{pkgname.PackageFile(version, m.Facts.Arch, pkgname.Tarball), pkgname.Tarball},
+		Candidate{fmt.Sprintf("rightscale_%s.tgz", version), pkgname.Tarball})
 }
 
 // Install checks and installs a package. It can be killed at any moment and
@@ -153,8 +159,11 @@ func (m *Manager) Install(ctx context.Context, p Package, version string) error 
 	if err := verify(p.Path); err != nil {
 		return err
 	}
-	if p.Format == "deb" {
+	switch p.Format {
+	case pkgname.Deb:
 		return m.installDeb(ctx, p.Path)
+	case pkgname.RPM:
+		return m.installRPM(ctx, p.Path)
 	}
 	return m.installTarball(p.Path, version)
 }
@@ -177,6 +186,12 @@ func (m *Manager) Remove(ctx context.Context) ([]string, error) {
 	if m.dpkgKnows(ctx) {
 		if err := m.purgeDeb(ctx); err != nil {
 			return nil, err
+		}
+		removed = append(removed, "package "+name)
+	}
+	if _, ok := m.rpmVersion(ctx); ok {
+		if err := m.eraseRPM(ctx); err != nil {
+			return removed, err
 		}
 		removed = append(removed, "package "+name)
 	}

@@ -93,11 +93,14 @@ func TestChoose(t *testing.T) {
 		"old name":       {debian(), []string{"rightscale_1.0-debian_12-amd64.deb"}, "rightscale_1.0-debian_12-amd64.deb"},
 		"tarball":        {debian(), []string{"rightlink_1.0_amd64.tar.gz"}, "rightlink_1.0_amd64.tar.gz"},
 		"other versions": {debian(), []string{"rightlink_1.1_amd64.deb", "rightlink_1.0_arm64.deb"}, ""},
-		"rpm only":       {redhat(), []string{"rightlink_1.0_amd64.rpm"}, ""},
-		"rpm and tar":    {redhat(), []string{"rightlink_1.0_amd64.rpm", "rightlink_1.0_amd64.tar.gz"}, "rightlink_1.0_amd64.tar.gz"},
+		"rpm":            {redhat(), []string{"rightlink_1.0_amd64.rpm", "rightlink_1.0_amd64.tar.gz"}, "rightlink_1.0_amd64.rpm"},
+		"developer's":    {debian(), []string{"rightscale_1.0.tgz"}, "rightscale_1.0.tgz"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
+			put(t, root, "usr/bin/dpkg", nil)
+			put(t, root, "usr/bin/rpm", nil)
+			require.NoError(t, os.MkdirAll(filepath.Join(root, "var/lib/rpm"), 0o755))
 			for _, f := range tc.files {
 				put(t, root, "root/.rightscale/"+f, nil)
 			}

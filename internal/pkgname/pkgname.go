@@ -51,6 +51,7 @@ var (
 	ours     = regexp.MustCompile(`^rightlink_([0-9a-z][-_.0-9a-z]*)_(amd64|arm64|386)\.(deb|rpm|tar\.gz)$`)
 	original = regexp.MustCompile(`^rightscale_([0-9a-z][-_.0-9a-z]*)-([a-z]+)_([0-9][0-9.]*)-(amd64|x86_64|i386|i686|arm64|aarch64)\.(deb|rpm)$`)
 	patch    = regexp.MustCompile(`^rightlink-patch_([0-9a-z][-_.0-9a-z]*)_([1-9][0-9]{0,5})_(amd64|arm64|386)\.tar\.gz$`)
+	branch   = regexp.MustCompile(`^rightscale_([0-9a-zA-Z][-_.0-9a-zA-Z]*)\.tgz$`)
 	version  = regexp.MustCompile(`^[0-9][-_.0-9a-z]*$`)
 	channel  = regexp.MustCompile(`^[a-z][-_.0-9a-z]{0,63}$`)
 )
@@ -73,6 +74,9 @@ func Parse(file string) (Info, error) {
 	}
 	if m := original.FindStringSubmatch(file); m != nil {
 		return Info{Version: m[1], Distro: m[2], OSVersion: m[3], Arch: goArch(m[4]), Format: m[5]}, nil
+	}
+	if m := branch.FindStringSubmatch(file); m != nil {
+		return Info{Version: m[1], Format: Tarball}, nil // a developer's, of any architecture
 	}
 	return Info{}, fmt.Errorf("%w: %q; names are rightlink_<version>_<arch>.deb, .rpm or .tar.gz, rightlink-patch_<version>_<number>_<arch>.tar.gz, rightscale_<version>-<distro>_<os version>-<arch>.deb or .rpm", ErrName, file)
 }

@@ -60,7 +60,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("rightlink_0.1.0_amd64.deb")
 	f.Fuzz(func(t *testing.T, name string) {
 		i, err := pkgname.Parse(name)
-		if err == nil && (i.Version == "" || i.Arch == "") {
+		if err == nil && (i.Version == "" || i.Format == "") {
 			t.Fatal(name)
 		}
 	})

@@ -1,13 +1,12 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package build makes RightLink's packages: a .deb for dpkg and a .tar.gz for
-// machines without it. The same input gives the same bytes.
+// Package build makes RightLink's packages: a .deb for dpkg, an .rpm for rpm and
+// a .tar.gz for machines without either; and patches, which replace files of an
+// installed version. The same input gives the same bytes.
 package build
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"embed"
 	"errors"
 	"fmt"
@@ -16,11 +15,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
 	"github.com/goreleaser/nfpm/v2/files"
+	"github.com/goreleaser/nfpm/v2/rpm"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 )
 
 //go:embed scripts
@@ -44,12 +47,13 @@ type Input struct {
 // Kinds of packages, as they end a file name.
 const (
 	KindDeb     = "deb"
+	KindRPM     = "rpm"
 	KindTarball = "tar.gz"
 )
 
 // FileName is the name under which a package is cached and found.
 func FileName(version, arch, kind string) string {
-	return fmt.Sprintf("%s_%s_%s.%s", Name, version, arch, kind)
+	return pkgname.PackageFile(version, arch, kind)
 }
 
 // Time is SOURCE_DATE_EPOCH, or the given time where it is not set.
@@ -85,21 +89,55 @@ func (in Input) check() error {
 // binDir is where the files of the package lie.
 const binDir = "/opt/rightscale/bin"
 
-// Deb writes the .deb.
-func Deb(w io.Writer, in Input) error {
-	if err := in.check(); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+// Commands are further names of the agent: a program that is called by one of
+// them does what its name says.
+func Commands() []string {
+	return []string{
+		"rs_config", "rs_connect", "rs_log_level", "rs_reenroll", "rs_run_right_script",
+		"rs_shutdown", "rs_state", "rs_tag",
 	}
-	dir, err := os.MkdirTemp("", "rightlink-deb-")
+}
+
+// Deb writes the .deb.
+func Deb(w io.Writer, in Input) error { return in.native(w, KindDeb, deb.Default, nil) }
+
+// RPM writes the .rpm.
+func RPM(w io.Writer, in Input) error {
+	return in.native(w, KindRPM, rpm.DefaultRPM, func(info *nfpm.Info) {
+		// rpm allows no dash in a version, and sorts ~ before everything.
+		info.Version = strings.ReplaceAll(in.Version, "-", "~")
+		info.Release = "1"
+		info.RPM = nfpm.RPM{Summary: "agent that connects a cloud instance to its management platform", Compression: "gzip", BuildHost: "rightimage"}
+		info.Scripts.PostInstall = replaceBase(info.Scripts.PostInstall, "rpm-post")
+		info.Scripts.PreRemove = replaceBase(info.Scripts.PreRemove, "rpm-preun")
+		info.Scripts.PostRemove = ""
+	})
+}
+
+func replaceBase(path, name string) string { return filepath.Join(filepath.Dir(path), name) }
+
+// native writes a package of a package manager.
+func (in Input) native(w io.Writer, kind string, packager nfpm.Packager, change func(*nfpm.Info)) error {
+	if err := in.check(); err != nil {
+		return fmt.Errorf("build %s: %w", kind, err)
+	}
+	dir, err := os.MkdirTemp("", "rightlink-"+kind+"-")
 	if err != nil {
-		return fmt.Errorf("build deb: %w", err)
+		return fmt.Errorf("build %s: %w", kind, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	if err := unpackScripts(dir); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+		return fmt.Errorf("build %s: %w", kind, err)
 	}
-	if err := deb.Default.Package(in.info(dir), w); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+	info := in.info(dir)
+	if change != nil {
+		change(info)
+	}
+	if err := nfpm.PrepareForPackager(info, kind); err != nil {
+		return fmt.Errorf("build %s: %w", kind, err)
+	}
+	if err := packager.Package(info, w); err != nil {
+		return fmt.Errorf("build %s: %w", kind, err)
 	}
 	return nil
 }
@@ -107,6 +145,13 @@ func Deb(w io.Writer, in Input) error {
 func (in Input) info(dir string) *nfpm.Info {
 	file := func(source, name string) *files.Content {
 		return &files.Content{Source: source, Destination: binDir + "/" + name, FileInfo: &files.ContentFileInfo{Mode: 0o755, MTime: in.Time}}
+	}
+	contents := files.Contents{file(in.Binary, "rightlink"), file(filepath.Join(dir, "post_install.sh"), "post_install.sh")}
+	for _, c := range Commands() {
+		contents = append(contents, &files.Content{
+			Source: binDir + "/rightlink", Destination: "/usr/bin/" + c, Type: files.TypeSymlink,
+			FileInfo: &files.ContentFileInfo{MTime: in.Time},
+		})
 	}
 	info := &nfpm.Info{
 		Name: Name, Arch: in.Arch, Platform: "linux", Version: in.Version, VersionSchema: "none",
@@ -118,7 +163,7 @@ func (in Input) info(dir string) *nfpm.Info {
 			"and reports its state. An independent, compatible implementation.",
 		MTime: in.Time,
 		Overridables: nfpm.Overridables{
-			Contents: files.Contents{file(in.Binary, "rightlink"), file(filepath.Join(dir, "post_install.sh"), "post_install.sh")},
+			Contents: contents,
 			Scripts: nfpm.Scripts{
 				PostInstall: filepath.Join(dir, "postinst"), PreRemove: filepath.Join(dir, "prerm"), PostRemove: filepath.Join(dir, "postrm"),
 			},
@@ -130,7 +175,7 @@ func (in Input) info(dir string) *nfpm.Info {
 }
 
 func unpackScripts(dir string) error {
-	for _, name := range []string{"post_install.sh", "postinst", "prerm", "postrm"} {
+	for _, name := range []string{"post_install.sh", "postinst", "prerm", "postrm", "rpm-post", "rpm-preun"} {
 		text, err := scripts.ReadFile("scripts/" + name)
 		if err != nil {
 			return err
@@ -155,29 +200,14 @@ func Tarball(w io.Writer, in Input) error {
 	if err != nil {
 		return fmt.Errorf("build tarball: %w", err)
 	}
-	zip, err := gzip.NewWriterLevel(w, gzip.BestCompression)
-	if err != nil {
-		return fmt.Errorf("build tarball: %w", err)
-	}
-	archive := tar.NewWriter(zip)
-	add := func(name string, mode int64, data []byte) error {
-		h := &tar.Header{Name: name, Mode: mode, ModTime: in.Time, Size: int64(len(data)), Typeflag: tar.TypeReg, Uname: "root", Gname: "root", Format: tar.FormatUSTAR}
-		if data == nil {
-			h.Typeflag = tar.TypeDir
+	return writeTar(w, in.Time, func(add addFunc) error {
+		err := errors.Join(
+			add("rightscale/", 0o755, nil), add("rightscale/bin/", 0o755, nil),
+			add("rightscale/bin/post_install.sh", 0o755, script), add("rightscale/bin/rightlink", 0o755, binary),
+		)
+		for _, c := range Commands() {
+			err = errors.Join(err, add("rightscale/bin/"+c, 0o777, []byte("-> rightlink")))
 		}
-		if err := archive.WriteHeader(h); err != nil {
-			return err
-		}
-		_, err := archive.Write(data)
 		return err
-	}
-	err = errors.Join(
-		add("rightscale/", 0o755, nil), add("rightscale/bin/", 0o755, nil),
-		add("rightscale/bin/post_install.sh", 0o755, script), add("rightscale/bin/rightlink", 0o755, binary),
-		archive.Close(), zip.Close(),
-	)
-	if err != nil {
-		return fmt.Errorf("build tarball: %w", err)
-	}
-	return nil
+	})
 }

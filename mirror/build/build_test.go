@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func TestDeb(t *testing.T) {
 		require.Regexp(t, `(?m)^-rwxr-xr-x root/root +21 2023-11-14 .* \./opt/rightscale/bin/rightlink$`, list)
 		require.Regexp(t, `(?m)^-rwxr-xr-x root/root .* \./opt/rightscale/bin/post_install.sh$`, list)
 		for line := range strings.Lines(list) {
-			require.Regexp(t, ` \./(opt/(rightscale/(bin/(rightlink|post_install.sh)?)?)?)?$`, strings.TrimSpace(line))
+			require.Regexp(t, ` \./(opt/(rightscale/(bin/(rightlink|post_install.sh)?)?)?|usr/(bin/(rs_[a-z_]+ -> /opt/rightscale/bin/rightlink)?)?)?$`, strings.TrimSpace(line))
 		}
 		dir := t.TempDir()
 		out, err := exec.Command(dpkg, "--control", file, dir).CombinedOutput()
@@ -65,7 +66,7 @@ func TestDeb(t *testing.T) {
 }
 
 func TestReproducible(t *testing.T) {
-	for name, build := range map[string]func(io.Writer, Input) error{"deb": Deb, "tarball": Tarball} {
+	for name, build := range map[string]func(io.Writer, Input) error{"deb": Deb, "rpm": RPM, "tarball": Tarball} {
 		var a, b bytes.Buffer
 		require.NoError(t, build(&a, input(t, "amd64")))
 		time.Sleep(1100 * time.Millisecond) // archives count seconds
@@ -80,19 +81,53 @@ func TestTarball(t *testing.T) {
 	zip, err := gzip.NewReader(&b)
 	require.NoError(t, err)
 	archive := tar.NewReader(zip)
-	var names []string
+	var names, links []string
 	for {
 		h, err := archive.Next()
 		if err == io.EOF {
 			break
 		}
 		require.NoError(t, err)
+		if h.Typeflag == tar.TypeSymlink {
+			require.Equal(t, "rightlink", h.Linkname)
+			links = append(links, path.Base(h.Name))
+			continue
+		}
 		require.Equal(t, int64(0o755), h.Mode)
 		require.Zero(t, h.Uid)
 		require.Equal(t, int64(1_700_000_000), h.ModTime.Unix())
 		names = append(names, h.Name)
 	}
 	require.Equal(t, []string{"rightscale/", "rightscale/bin/", "rightscale/bin/post_install.sh", "rightscale/bin/rightlink"}, names)
+	require.Equal(t, Commands(), links)
+}
+
+func TestRPM(t *testing.T) {
+	program, err := exec.LookPath("rpm")
+	if err != nil {
+		t.Skip("rpm is not installed")
+	}
+	in := input(t, "arm64")
+	in.Version = "0.2.0-rc1"
+	var b bytes.Buffer
+	require.NoError(t, RPM(&b, in))
+	file := filepath.Join(t.TempDir(), FileName(in.Version, "arm64", KindRPM))
+	require.NoError(t, os.WriteFile(file, b.Bytes(), 0o600))
+	out, err := exec.Command(program, "-qp", "--nosignature", "--qf", "%{NAME} %{VERSION} %{RELEASE} %{ARCH}\n[%{FILENAMES} %{FILEMODES:octal} %{FILELINKTOS}\n]", file).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "rightlink 0.2.0~rc1 1 aarch64\n")
+	require.Contains(t, string(out), "/opt/rightscale/bin/rightlink 100755 \n")
+	require.Contains(t, string(out), "/usr/bin/rs_tag 120000 /opt/rightscale/bin/rightlink\n")
+}
+
+func TestPatch(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	var b bytes.Buffer
+	require.NoError(t, Patch(&b, at, map[string][]byte{"rightscale/bin/rightlink": []byte("x")}))
+	require.Error(t, Patch(&b, at, nil))
+	for _, name := range []string{"etc/passwd", "rightscale/../x", "/rightscale/x", "rightscale/bin/bootstrap"} {
+		require.ErrorContains(t, Patch(&b, at, map[string][]byte{name: nil}), name)
+	}
 }
 
 func TestBadInput(t *testing.T) {
