@@ -123,6 +123,14 @@ func (a *Authority) Certificate() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
+// Document returns the signed document of an instance, as its metadata service
+// shows it under "document" and "rsa2048".
+func (a *Authority) Document(i Instance) (text, rsa2048 string, err error) {
+	text = document(i)
+	entries, err := a.signed(text, time.Now())
+	return text, entries["rsa2048"], err
+}
+
 // signed are the entries of dynamic/instance-identity for a document.
 func (a *Authority) signed(text string, at time.Time) (map[string]string, error) {
 	message, err := cms.Sign([]byte(text), a.cert, a.key, at)

@@ -5,9 +5,6 @@ package attest
 
 import (
 	"encoding/pem"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,32 +19,13 @@ import (
 // cloud issues documents as the local cloud does.
 func cloud(t *testing.T, dir string, i imds.Instance) (document, signature, certificate string) {
 	t.Helper()
-	var err error
-	i.Authority, err = imds.OpenAuthority(dir)
+	authority, err := imds.OpenAuthority(dir)
 	require.NoError(t, err)
-	srv, err := imds.New(i, nil)
-	require.NoError(t, err)
-	ts := httptest.NewServer(srv)
-	defer ts.Close()
-	call := func(method, path, header, value string) string {
-		req, err := http.NewRequest(method, ts.URL+path, nil)
-		require.NoError(t, err)
-		req.Header.Set(header, value)
-		resp, err := http.DefaultClient.Do(req)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		require.NoError(t, err)
-		require.Equal(t, 200, resp.StatusCode, path)
-		return string(text)
-	}
-	token := call("PUT", "/latest/api/token", "X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "60")
-	get := func(name string) string {
-		return call("GET", "/latest/dynamic/instance-identity/"+name, "X-Aws-Ec2-Metadata-Token", token)
-	}
 	certificate = filepath.Join(dir, "certificate.pem")
-	require.NoError(t, os.WriteFile(certificate, i.Authority.Certificate(), 0o600))
-	return get("document"), get("rsa2048"), certificate
+	require.NoError(t, os.WriteFile(certificate, authority.Certificate(), 0o600))
+	document, signature, err = authority.Document(i)
+	require.NoError(t, err)
+	return document, signature, certificate
 }
 
 func example() imds.Instance {

@@ -74,7 +74,7 @@ func mayBeLegacy(ctx context.Context, q *store.Queries, sess Session, server sto
 	if err == nil || !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	before, err := q.AttestedInstances(ctx, server.AccountID, req.ResourceUID)
+	before, err := q.AttestedInstances(ctx, server.AccountID, req.ResourceUID, false)
 	if err != nil || len(before) == 0 {
 		return nil, err
 	}

@@ -119,12 +119,12 @@ func (s *Service) judgeNew(expected store.Expected, doc attest.Document) error {
 // judgeOthers keeps one instance from being two servers at once: documents are
 // no secret, so that a second token with the same document is suspect.
 func (s *Service) judgeOthers(ctx context.Context, q *store.Queries, c caller, doc attest.Document) (refusal, err error) {
-	others, err := q.AttestedInstances(ctx, c.server.AccountID, doc.InstanceID)
+	others, err := q.AttestedInstances(ctx, c.server.AccountID, doc.InstanceID, true)
 	if err != nil {
 		return nil, err
 	}
 	for _, other := range others {
-		if other.ID != c.token.InstanceID && other.EndedAt.IsZero() {
+		if other.ID != c.token.InstanceID {
 			return refused("%s has enrolled already, as %s; relaunch or delete the server of that first", doc.InstanceID, InstanceHref(other)), nil
 		}
 	}

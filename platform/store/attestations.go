@@ -89,11 +89,21 @@ func (q *Queries) MarkAttested(ctx context.Context, instanceID int64, uid string
 }
 
 // AttestedInstances lists the instances of an account with this id of the cloud
-// that have enrolled by attestation, ended or not.
-func (q *Queries) AttestedInstances(ctx context.Context, account int64, uid string) ([]Instance, error) {
-	list, err := q.instances(ctx, `WHERE account_id = ? AND resource_uid = ? AND attested_at > 0 ORDER BY id`, account, uid)
+// that have enrolled by attestation; with living, only those whose token has
+// not been revoked.
+func (q *Queries) AttestedInstances(ctx context.Context, account int64, uid string, living bool) ([]Instance, error) {
+	list, err := q.instances(ctx, `WHERE account_id = ? AND resource_uid = ? AND attested_at > 0
+		AND (? = 0 OR EXISTS (SELECT 1 FROM enrolment_tokens t WHERE t.instance_id = instances.id AND t.revoked_at = 0)) ORDER BY id`, account, uid, flag(living))
 	if err != nil {
 		return nil, fmt.Errorf("attested instances: %w", err)
 	}
 	return list, nil
+}
+
+// flag is a truth value as the SQL of every database knows it.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

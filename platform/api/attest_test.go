@@ -1,0 +1,428 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package api
+
+import (
+	"context"
+	"crypto/ed25519"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/local/imds"
+	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
+)
+
+// cloud issues identity documents that the platform of a world believes.
+type cloud struct {
+	*world
+	authority *imds.Authority
+}
+
+func (w *world) cloud() cloud {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	authority, err := imds.OpenAuthority(dir)
+	require.NoError(w.t, err)
+	file := filepath.Join(dir, "certificate.pem")
+	require.NoError(w.t, os.WriteFile(file, authority.Certificate(), 0o600))
+	w.fleet.Attest.Trust.Files = []string{file}
+	return cloud{w, authority}
+}
+
+const theAccount = "123456789012"
+
+// machine is an instance that enrols by attestation.
+type machine struct {
+	*world
+	identity
+	key, next     ed25519.PrivateKey
+	doc, sig, uid string
+	// basic sends the token along.
+	basic bool
+}
+
+func (c cloud) machine(uid string, id identity, change ...func(*imds.Instance)) *machine {
+	c.t.Helper()
+	i := imds.Instance{ID: uid, ImageID: "ami-1", Account: theAccount, Region: "eu-west-1", LaunchTime: time.Now()}
+	for _, f := range change {
+		f(&i)
+	}
+	m := &machine{world: c.world, identity: id, uid: uid, basic: true}
+	var err error
+	m.doc, m.sig, err = c.authority.Document(i)
+	require.NoError(c.t, err)
+	m.key = newKey(c.t)
+	return m
+}
+
+func newKey(t *testing.T) ed25519.PrivateKey {
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	return key
+}
+
+func (w *world) challenge(id string) wire.Challenge {
+	w.t.Helper()
+	a := w.call("POST", "/api"+wire.PathChallenge, wire.ChallengeRequest{ClientID: id})
+	require.Equal(w.t, 200, a.status, a.body)
+	var c wire.Challenge
+	a.into(w.t, &c)
+	return c
+}
+
+// proof makes a request; change comes before the signature.
+func (m *machine) proof(change ...func(*wire.Proof)) wire.OAuthRequest {
+	p := wire.Proof{Nonce: m.challenge(m.id).Nonce, PublicKey: m.key.Public().(ed25519.PublicKey), Document: m.doc, DocumentSignature: m.sig}
+	if m.next != nil {
+		p.NextKey = m.next.Public().(ed25519.PublicKey)
+	}
+	for _, f := range change {
+		f(&p)
+	}
+	message := p.Message(m.id)
+	p.Signature = ed25519.Sign(m.key, message)
+	if m.next != nil {
+		p.NextSignature = ed25519.Sign(m.next, message)
+	}
+	return wire.OAuthRequest{GrantType: wire.GrantProof, ClientID: m.id, AccountID: 1, Proof: &p}
+}
+
+func (m *machine) send(req wire.OAuthRequest) answer {
+	if m.basic {
+		return m.call("POST", "/api/oauth2", req, m.identity.basic)
+	}
+	return m.call("POST", "/api/oauth2", req)
+}
+
+// enter proves and wants the platform's consent.
+func (m *machine) enter() (*agent, wire.OAuthResponse) {
+	m.t.Helper()
+	a := m.send(m.proof())
+	require.Equal(m.t, 200, a.status, a.body)
+	var o wire.OAuthResponse
+	a.into(m.t, &o)
+	m.basic = false // never again
+	return &agent{world: m.world, identity: m.identity, bearer: o.AccessToken}, o
+}
+
+// refused wants a refusal that the server's audit trail tells of, too.
+func (m *machine) refused(a answer, text string) {
+	m.t.Helper()
+	require.Equal(m.t, 403, a.status, a.body)
+	require.Contains(m.t, a.body, text)
+	entries, err := m.fleet.AuditEntries(context.Background(), fleet.DefaultAccount, "web", 0, 0)
+	require.NoError(m.t, err)
+	for _, e := range entries {
+		if e.Notify == "Security" && strings.HasPrefix(e.Summary, "enrolment refused: ") {
+			return
+		}
+	}
+	m.t.Error("the refusal left no trace")
+}
+
+func (w *world) attestedServer(change ...func(*fleet.ServerSpec)) identity {
+	w.t.Helper()
+	spec := fleet.ServerSpec{Name: "web", Template: "Test web"}
+	for _, f := range change {
+		f(&spec)
+	}
+	_, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, spec)
+	require.NoError(w.t, err)
+	return w.identity(spec.Name)
+}
+
+const (
+	one = "i-0000000000000001"
+	two = "i-0000000000000002"
+)
+
+func TestAttestedLife(t *testing.T) {
+	w := start(t)
+	id := w.attestedServer()
+	require.Equal(t, wire.EnrolAttested, w.challenge(id.id).Enrolment)
+	m := w.cloud().machine(one, id)
+	ag, _ := m.enter()
+	ag.do("POST", "/api/right_net/booter/declare", wire.DeclareRequest{ResourceUID: two}, 403)
+	ag, _ = m.enter() // a renewal, with the key alone
+	ag.declare(one).record("booting", "pending", "", 204)
+	ag.boot()
+	ag.record("operational", "booting", "", 204)
+	again, _ := m.enter() // a reboot
+	again.declare(one)
+
+	v := w.view("web")
+	require.Equal(t, "attested", v.Enrolment)
+	require.Equal(t, one, v.Attestation.InstanceID)
+	require.Equal(t, theAccount, v.Attestation.Account)
+	require.Equal(t, fleet.Fingerprint(m.key.Public().(ed25519.PublicKey)), v.Attestation.Key)
+	require.Contains(t, w.trail("web"), one+" attested; token "+id.id+" is used")
+	_, err := w.fleet.UserData(context.Background(), fleet.DefaultAccount, "web", userdata.FormQuery, "h")
+	require.ErrorContains(t, err, "was used by "+one)
+
+	_, err = w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web", "")
+	require.NoError(t, err)
+	require.Equal(t, 401, m.send(m.proof()).status, "the key ends with its token")
+	logs := w.logs.String()
+	for _, hidden := range []string{id.token, ag.bearer, m.sig[:60]} {
+		require.NotContains(t, logs, hidden)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	w := start(t)
+	m := w.cloud().machine(one, w.attestedServer())
+	first := m.proof()
+	require.Equal(t, 200, m.send(first).status)
+	m.refused(m.send(first), "used before") // the whole captured exchange, with the token
+	m.basic = false
+	m.refused(m.send(first), "used before")
+	second := m.proof()
+	require.Equal(t, 200, m.send(second).status)
+	m.refused(m.send(second), "used before")
+
+	// A captured proof is good for no other nonce, and a nonce for no other token.
+	second.Proof.Nonce = m.challenge(m.id).Nonce
+	require.Equal(t, 401, m.send(second).status)
+	foreign := m.proof(func(p *wire.Proof) { p.Nonce = m.challenge("4711").Nonce })
+	require.Equal(t, 403, m.send(foreign).status)
+	for _, nonce := range []string{"", "x", "1.2.3", strings.Repeat("9", 300)} {
+		require.Equal(t, 403, m.send(m.proof(func(p *wire.Proof) { p.Nonce = nonce })).status, nonce)
+	}
+	late := m.proof()
+	w.skew.Store(int64(6 * time.Minute))
+	a := m.send(late)
+	require.Equal(t, 403, a.status)
+	require.Contains(t, a.body, "ask for a new one")
+	require.Equal(t, 200, m.send(m.proof()).status)
+}
+
+func TestDocumentOfAnotherInstance(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	require.NoError(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "web", store.Expected{Instances: []string{one}}))
+	wrong := c.machine(two, id)
+	wrong.refused(wrong.send(wrong.proof()), two+" is not the instance that is expected")
+
+	// A document that somebody wrote, or changed.
+	forged := c.machine(two, id)
+	forged.doc = strings.Replace(forged.doc, two, one, 1)
+	forged.refused(forged.send(forged.proof()), "the signature is for another document")
+	stranger, err := imds.OpenAuthority(t.TempDir())
+	require.NoError(t, err)
+	forged.doc, forged.sig, err = stranger.Document(imds.Instance{ID: one, ImageID: "ami-1", Account: theAccount, Region: "eu-west-1", LaunchTime: time.Now()})
+	require.NoError(t, err)
+	forged.refused(forged.send(forged.proof()), "no known certificate")
+	forged.sig = ""
+	forged.refused(forged.send(forged.proof()), "cannot be read")
+
+	right := c.machine(one, id)
+	right.enter()
+	require.ErrorContains(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "web", store.Expected{}), "was used by "+one)
+}
+
+func TestSecondMachineWithTheSameToken(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	first, second := c.machine(one, id), c.machine(two, id)
+	first.enter()
+	second.refused(second.send(second.proof()), "was used by "+one)
+	second.basic = false
+	require.Equal(t, 401, second.send(second.proof()).status, "without the token it is nobody")
+
+	// Token after use, on the same machine: with a new key, and alone.
+	again := c.machine(one, id)
+	again.refused(again.send(again.proof()), "with another key")
+	again.refused(w.call("POST", "/api/oauth2", rl6, id.basic), "proves its key ever since")
+	require.Equal(t, 200, first.send(first.proof()).status, "none of this disturbs the rightful one")
+	first.basic = true
+	require.Equal(t, 200, first.send(first.proof()).status, "an agent whose first answer was lost")
+}
+
+// The disk of one instance, with its key, in another.
+func TestCopiedDisk(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	original := c.machine(one, id)
+	original.enter()
+	clone := c.machine(two, id)
+	clone.key, clone.basic = original.key, false
+	clone.refused(clone.send(clone.proof()), "its disk was copied")
+	clone.basic = true
+	clone.refused(clone.send(clone.proof()), "its disk was copied")
+	elsewhere := c.machine(one, id, func(i *imds.Instance) { i.Account = "999999999999" })
+	elsewhere.key = original.key
+	elsewhere.refused(elsewhere.send(elsewhere.proof()), "its disk was copied")
+	original.enter()
+}
+
+// Two machines at the same moment: one enrols.
+func TestRaceForAToken(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	var entered atomic.Int64
+	var all sync.WaitGroup
+	for i := range 8 {
+		m := c.machine("i-000000000000001"+itoa(int64(i)), id)
+		req := m.proof()
+		all.Go(func() {
+			if m.send(req).status == 200 {
+				entered.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, int64(1), entered.Load())
+}
+
+func TestOneInstanceIsOneServer(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	c.machine(one, w.attestedServer(func(s *fleet.ServerSpec) { s.Name = "other" })).enter()
+	second := c.machine(one, w.attestedServer())
+	second.refused(second.send(second.proof()), "has enrolled already")
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "other", "")
+	require.NoError(t, err)
+	second.enter()
+	require.NoError(t, w.fleet.DeleteServer(context.Background(), fleet.DefaultAccount, "web", true))
+	c.machine(one, w.identity("other")).enter()
+}
+
+func TestNeverBackToTheToken(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	m := c.machine(one, id)
+	m.refused(w.call("POST", "/api/oauth2", rl6, id.basic), "--enrolment legacy")
+	m.enter()
+
+	// The operator makes the server legacy: that is for the next instance.
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web", wire.EnrolLegacy)
+	require.NoError(t, err)
+	next := w.identity("web")
+	require.Equal(t, wire.EnrolLegacy, w.challenge(next.id).Enrolment)
+	require.Equal(t, wire.EnrolAttested, w.challenge(id.id).Enrolment, "the old token stays what it was")
+	ag := w.login(next)
+	m.refused(ag.do("POST", "/api/right_net/booter/declare", wire.DeclareRequest{ResourceUID: one}, 403), "cannot use a token alone")
+	w.login(next).declare(two)
+	late := c.machine("i-0000000000000003", next)
+	late.refused(late.send(late.proof(func(p *wire.Proof) { p.Nonce = m.challenge("0").Nonce })), "nonce")
+}
+
+func TestAllowLists(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	w.fleet.Attest.Rules.Accounts = []string{theAccount}
+	id := w.attestedServer(func(s *fleet.ServerSpec) {
+		s.Allow.Regions, s.Allow.Images, s.Expect = []string{"eu-west-1"}, []string{"ami-1"}, []string{one, two}
+	})
+	for want, change := range map[string]func(*imds.Instance){
+		"account 999999999999 is not allowed": func(i *imds.Instance) { i.Account = "999999999999" },
+		"region us-east-1 is not allowed":     func(i *imds.Instance) { i.Region = "us-east-1" },
+		"image ami-2 is not allowed":          func(i *imds.Instance) { i.ImageID = "ami-2" },
+		"was launched 97h0m0s ago":            func(i *imds.Instance) { i.LaunchTime = time.Now().Add(-97 * time.Hour) },
+		"in the future":                       func(i *imds.Instance) { i.LaunchTime = time.Now().Add(time.Hour) },
+		"not the instance that is expected":   func(i *imds.Instance) { i.ID = "i-0000000000000003" },
+	} {
+		m := c.machine(one, id, change)
+		m.refused(m.send(m.proof()), want)
+	}
+	c.machine(two, id).enter()
+
+	w.fleet.Attest.RequireExpected = true
+	m := c.machine(one, w.attestedServer(func(s *fleet.ServerSpec) { s.Name = "second" }), func(i *imds.Instance) { i.LaunchTime = time.Now().Add(-1000 * time.Hour) })
+	require.Contains(t, m.send(m.proof()).body, "no instance is expected")
+	require.NoError(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "second", store.Expected{Instances: []string{one}, AnyAge: true}))
+	m.enter()
+}
+
+// A stop and start makes a newer document; an older one is then refused.
+func TestOlderDocument(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	m := c.machine(one, id)
+	m.enter()
+	started := c.machine(one, id, func(i *imds.Instance) { i.LaunchTime = time.Now().Add(time.Minute) })
+	started.key = m.key
+	started.enter()
+	m.refused(m.send(m.proof()), "older than one that was shown before")
+}
+
+func TestWhoHasNeitherTokenNorKey(t *testing.T) {
+	w := start(t)
+	c := w.cloud()
+	id := w.attestedServer()
+	guess := c.machine(one, identity{id.id, "guess"})
+	require.Equal(t, 401, guess.send(guess.proof()).status)
+	stolen := c.machine(one, id)
+	req := stolen.proof()
+	req.Proof.PublicKey = newKey(t).Public().(ed25519.PublicKey)
+	require.Equal(t, 401, stolen.send(req).status, "a key that did not sign")
+	stolen.next = newKey(t)
+	req = stolen.proof()
+	req.Proof.NextSignature = req.Proof.Signature
+	require.Equal(t, 401, stolen.send(req).status, "a next key that did not sign")
+	require.NotContains(t, w.trail("web"), "refused", "strangers cannot fill the audit trail")
+
+	ok := c.machine(one, id)
+	for name, tc := range map[string]struct {
+		change func(*wire.OAuthRequest)
+		want   int
+	}{
+		"account":  {func(r *wire.OAuthRequest) { r.AccountID = 77 }, 401},
+		"no proof": {func(r *wire.OAuthRequest) { r.Proof = nil }, 400},
+		"no key":   {func(r *wire.OAuthRequest) { r.Proof.PublicKey = nil }, 401},
+		"long key": {func(r *wire.OAuthRequest) { r.Proof.PublicKey = make([]byte, 64) }, 401},
+	} {
+		w.skew.Add(int64(2 * limitWindow)) // wrong tokens are limited
+		req := ok.proof()
+		tc.change(&req)
+		require.Equal(t, tc.want, ok.send(req).status, name)
+	}
+	for _, body := range []any{nil, "{}", `{"client_id":"x"}`, `{"client_id":"-0"}`, `{"client_id":7}`} {
+		require.Equal(t, http.StatusBadRequest, w.call("POST", "/api"+wire.PathChallenge, body).status, body)
+	}
+}
+
+func TestKeyRotation(t *testing.T) {
+	w := start(t)
+	m := w.cloud().machine(one, w.attestedServer())
+	m.enter()
+	_, o := m.enter()
+	require.False(t, o.RotateKey)
+	w.skew.Store(int64(fleet.DefaultKeyLifetime + time.Minute))
+	_, o = m.enter()
+	require.True(t, o.RotateKey)
+
+	old, next := m.key, newKey(t)
+	m.next = next
+	m.enter() // proposes
+	m.enter() // and again, should the answer have been lost
+	m.next = nil
+	m.enter() // the old one is still good
+	m.key = next
+	_, o = m.enter()
+	require.False(t, o.RotateKey)
+	require.Equal(t, fleet.Fingerprint(next.Public().(ed25519.PublicKey)), w.view("web").Attestation.Key)
+	require.Contains(t, w.trail("web"), one+" uses its new key")
+	m.key = old
+	require.Equal(t, 401, m.send(m.proof()).status, "the old one ends when the new one is used")
+	m.key = next
+	m.enter()
+}
