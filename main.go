@@ -18,6 +18,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/builder/disk"
 	"github.com/rightimage/packer-plugin-rightimage/builder/ebs"
 	"github.com/rightimage/packer-plugin-rightimage/datasource"
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/postprocessor"
 	"github.com/rightimage/packer-plugin-rightimage/provisioner"
 	"github.com/rightimage/packer-plugin-rightimage/version"
@@ -27,6 +28,7 @@ func main() {
 	// Packer may die first, with the terminal or killed. Then neither the hang-up
 	// nor a log line into nowhere may end this process: it still has to undo.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
+	run.KeepInherited()
 
 	fromDisk, fromAMI, publisher := new(disk.Builder), new(ebs.Builder), new(postprocessor.PostProcessor)
 	set := plugin.NewSet()

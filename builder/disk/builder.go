@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
@@ -50,7 +49,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	state.Put("hook", hook)
 
 	f := &flow{config: &b.config, user: run.Exec{}, root: wrapper{template: b.config.CommandWrapper, exec: run.Exec{}}}
-	commonsteps.NewRunner(f.steps(), b.config.PackerConfig, ui).Run(ctx, state)
+	step.Run(ctx, f.steps(), b.config.PackerConfig, ui, state)
 
 	if err := step.Outcome(ctx, state); err != nil {
 		return nil, err

@@ -54,19 +54,16 @@ func (f *flow) attach(ctx context.Context, j *step.Job) error {
 		return err
 	}
 	keyAttach.Put(j.State, a)
+	source, err := keySource.Get(j.State)
+	if err != nil {
+		return err
+	}
 	j.State.Put("generated_data", map[string]any{
-		"SourceImageURL": firstOf(f.config.ISOUrls),
+		"SourceImageURL": source,
 		"RootPartition":  partitionOption(root),
 		"Architecture":   f.guestArch(j),
 	})
 	return nil
-}
-
-func firstOf(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
 }
 
 func (f *flow) guestArch(j *step.Job) string {

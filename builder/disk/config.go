@@ -7,7 +7,6 @@ package disk
 
 import (
 	"github.com/hashicorp/packer-plugin-sdk/common"
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
@@ -15,8 +14,20 @@ import (
 
 // Config is what a template tells the source "rightimage-disk".
 type Config struct {
-	common.PackerConfig   `mapstructure:",squash"`
-	commonsteps.ISOConfig `mapstructure:",squash"`
+	common.PackerConfig `mapstructure:",squash"`
+
+	// Path or http(s) URL of a raw, qcow2 or vmdk disk. A download goes to
+	// Packer's cache, and one that breaks goes on where it was.
+	ISOURL string `mapstructure:"iso_url"`
+	// Several paths or URLs of the same disk instead of `iso_url`; the first that
+	// can be had is taken.
+	ISOURLs []string `mapstructure:"iso_urls"`
+	// Checksum of the disk: `sha256:…` (also md5, sha1, sha512, with or without
+	// the name), `file:` with the path or URL of a checksum file, or `none` for a
+	// local disk.
+	ISOChecksum string `mapstructure:"iso_checksum" required:"true"`
+	// Where a download is kept instead of Packer's cache.
+	ISOTargetPath string `mapstructure:"iso_target_path"`
 
 	// Format of the input disk: `raw`, `qcow2` or `vmdk`. Default: recognised by
 	// its first bytes.

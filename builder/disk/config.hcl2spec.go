@@ -20,11 +20,10 @@ type FlatConfig struct {
 	PackerOnError        *string                       `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
 	PackerUserVars       map[string]string             `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
 	PackerSensitiveVars  []string                      `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	ISOURL               *string                       `mapstructure:"iso_url" cty:"iso_url" hcl:"iso_url"`
+	ISOURLs              []string                      `mapstructure:"iso_urls" cty:"iso_urls" hcl:"iso_urls"`
 	ISOChecksum          *string                       `mapstructure:"iso_checksum" required:"true" cty:"iso_checksum" hcl:"iso_checksum"`
-	RawSingleISOUrl      *string                       `mapstructure:"iso_url" required:"true" cty:"iso_url" hcl:"iso_url"`
-	ISOUrls              []string                      `mapstructure:"iso_urls" cty:"iso_urls" hcl:"iso_urls"`
-	TargetPath           *string                       `mapstructure:"iso_target_path" cty:"iso_target_path" hcl:"iso_target_path"`
-	TargetExtension      *string                       `mapstructure:"iso_target_extension" cty:"iso_target_extension" hcl:"iso_target_extension"`
+	ISOTargetPath        *string                       `mapstructure:"iso_target_path" cty:"iso_target_path" hcl:"iso_target_path"`
 	DiskFormat           *string                       `mapstructure:"disk_format" cty:"disk_format" hcl:"disk_format"`
 	DiskSize             *string                       `mapstructure:"disk_size" cty:"disk_size" hcl:"disk_size"`
 	RootPartition        *int                          `mapstructure:"root_partition" cty:"root_partition" hcl:"root_partition"`
@@ -114,11 +113,10 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_on_error":            &hcldec.AttrSpec{Name: "packer_on_error", Type: cty.String, Required: false},
 		"packer_user_variables":      &hcldec.AttrSpec{Name: "packer_user_variables", Type: cty.Map(cty.String), Required: false},
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
-		"iso_checksum":               &hcldec.AttrSpec{Name: "iso_checksum", Type: cty.String, Required: false},
 		"iso_url":                    &hcldec.AttrSpec{Name: "iso_url", Type: cty.String, Required: false},
 		"iso_urls":                   &hcldec.AttrSpec{Name: "iso_urls", Type: cty.List(cty.String), Required: false},
+		"iso_checksum":               &hcldec.AttrSpec{Name: "iso_checksum", Type: cty.String, Required: false},
 		"iso_target_path":            &hcldec.AttrSpec{Name: "iso_target_path", Type: cty.String, Required: false},
-		"iso_target_extension":       &hcldec.AttrSpec{Name: "iso_target_extension", Type: cty.String, Required: false},
 		"disk_format":                &hcldec.AttrSpec{Name: "disk_format", Type: cty.String, Required: false},
 		"disk_size":                  &hcldec.AttrSpec{Name: "disk_size", Type: cty.String, Required: false},
 		"root_partition":             &hcldec.AttrSpec{Name: "root_partition", Type: cty.Number, Required: false},

@@ -5,7 +5,6 @@ package disk
 
 import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
@@ -24,7 +23,7 @@ func (f *flow) steps() []multistep.Step {
 	return []multistep.Step{
 		step.Act("check this machine", f.checkHost),
 		step.Act("check the target regions", f.checkRegions),
-		f.download(),
+		step.Act("get the disk", f.fetch),
 		step.Act("prepare output_directory", f.workspace),
 		step.Act("copy the disk", f.copyDisk),
 		step.Act("find the root file system", f.findRoot),
@@ -34,18 +33,5 @@ func (f *flow) steps() []multistep.Step {
 		step.Act("unmount the disk", f.detach),
 		step.Act("publish", f.publishImage),
 		step.Act("move the disk into place", f.finish),
-	}
-}
-
-// download fetches the input, or uses a local file in place, and checks its
-// checksum. A broken transfer resumes from Packer's cache.
-func (f *flow) download() multistep.Step {
-	return &commonsteps.StepDownload{
-		Checksum:    f.config.ISOChecksum,
-		Description: "disk",
-		Extension:   f.config.TargetExtension,
-		ResultKey:   string(keyInput),
-		TargetPath:  f.config.TargetPath,
-		Url:         f.config.ISOUrls,
 	}
 }

@@ -229,7 +229,14 @@ func TestPacker(t *testing.T) {
 		require.NoError(t, c.Start())
 		require.Eventually(t, func() bool { return strings.Contains(out.String(), "t: now-running") }, 2*time.Minute, 50*time.Millisecond, "%s", &out)
 		require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGKILL))
-		_ = c.Wait()
+		// What runs in the chroot lives on; it must not hold Packer's output.
+		ended := make(chan error, 1)
+		go func() { ended <- c.Wait() }()
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatal("something still holds the output of the killed Packer")
+		}
 		mounts, err := mountsBelow(b.dir)
 		require.NoError(t, err)
 		require.NotEmpty(t, mounts, "nobody could unmount them")

@@ -4,6 +4,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -60,24 +61,23 @@ func (c *Config) prepare() (problems []error) {
 	return problems
 }
 
-// prepareInput checks where the disk comes from. The SDK's own Prepare parses,
-// and for "file:" fetches, the checksum; it is only asked when the rest is
-// right.
+// prepareInput checks where the disk comes from. A checksum file is fetched here,
+// when all the rest is right.
 func (c *Config) prepareInput() (problems []error) {
-	urls := c.ISOUrls
-	if c.RawSingleISOUrl != "" {
-		urls = append([]string{c.RawSingleISOUrl}, urls...)
-	}
+	urls := c.inputs()
 	switch {
 	case len(urls) == 0:
 		problems = append(problems, errors.New("iso_url: missing: give the path or http(s) URL of a raw, qcow2 or vmdk disk"))
-	case c.RawSingleISOUrl != "" && len(c.ISOUrls) > 0:
+	case c.ISOURL != "" && len(c.ISOURLs) > 0:
 		problems = append(problems, errors.New("iso_url and iso_urls: both are set; keep one of them"))
 	}
 	remote := false
 	for _, u := range urls {
 		if path, local := localPath(u); !local {
 			remote = true
+			if !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+				problems = append(problems, fmt.Errorf("iso_url: %s: give a path or an http(s) URL", u))
+			}
 		} else if info, err := os.Stat(path); err != nil {
 			problems = append(problems, fmt.Errorf("iso_url: %s: there is no such file on this machine", u))
 		} else if !info.Mode().IsRegular() {
@@ -95,15 +95,26 @@ func (c *Config) prepareInput() (problems []error) {
 	if len(problems) > 0 {
 		return problems
 	}
-	_, errs := c.ISOConfig.Prepare(&c.ctx)
-	for _, err := range errs {
-		problems = append(problems, fmt.Errorf("iso_checksum: %w", err))
+	if strings.HasPrefix(c.ISOChecksum, "file:") {
+		sum, err := checksumOf(context.Background(), urls[0], c.ISOChecksum)
+		if err != nil {
+			return []error{fmt.Errorf("iso_checksum: %s: %w", c.ISOChecksum, err)}
+		}
+		c.ISOChecksum = sum
 	}
-	return problems
+	return nil
+}
+
+// inputs are the places that the disk can be had from, in order.
+func (c *Config) inputs() []string {
+	if c.ISOURL != "" {
+		return append([]string{c.ISOURL}, c.ISOURLs...)
+	}
+	return c.ISOURLs
 }
 
 // plausibleChecksum catches a checksum that is cut off or has typing errors,
-// which the SDK only notices when the download is done.
+// which would only show when the download is done.
 func plausibleChecksum(s string) bool {
 	if s == "none" || strings.HasPrefix(s, "file:") {
 		return true

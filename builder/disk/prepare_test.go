@@ -63,6 +63,7 @@ func TestPrepareOptions(t *testing.T) {
 		"input not there":    {map[string]any{"iso_url": "/nowhere.raw"}, []string{"iso_url: /nowhere.raw", "no such file"}},
 		"input a directory":  {map[string]any{"iso_url": exists}, []string{"not a file"}},
 		"no checksum":        {map[string]any{"iso_checksum": ""}, []string{"iso_checksum: missing", "sha256sum"}},
+		"not http":           {map[string]any{"iso_url": "s3::https://example.invalid/a.raw"}, []string{"iso_url: s3::", "path or an http(s) URL"}},
 		"none for a URL":     {map[string]any{"iso_url": "https://example.invalid/a.raw"}, []string{"iso_checksum", "local disks only"}},
 		"bad checksum":       {map[string]any{"iso_checksum": "sha256:12"}, []string{"iso_checksum: "}},
 		"good checksum":      {map[string]any{"iso_checksum": "sha256:ad7facb2586fc6e966c004d7d1d16b024f5805ff7cb47c7a85dabd8b48892ca7"}, nil},
@@ -117,11 +118,11 @@ func TestPrepareTwiceIsTheSame(t *testing.T) {
 	var b Builder
 	_, _, err := b.Prepare(raw)
 	require.NoError(t, err)
-	first := b.config.ISOUrls
+	first := b.config.inputs()
 	b = Builder{}
 	_, _, err = b.Prepare(raw)
 	require.NoError(t, err)
-	require.Equal(t, first, b.config.ISOUrls)
+	require.Equal(t, first, b.config.inputs())
 }
 
 // TestEveryOptionIsUsed proves that no option of ours is read nowhere: each

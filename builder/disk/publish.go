@@ -82,7 +82,7 @@ func (f *flow) publishImage(ctx context.Context, j *step.Job) error {
 // provenance says where the image comes from, for its tags.
 func (f *flow) provenance(j *step.Job) map[string]string {
 	out := map[string]string{}
-	if source, ok := j.State.Get("SourceImageURL").(string); ok {
+	if source, err := keySource.Get(j.State); err == nil {
 		out["source"] = redactURL(source)
 	}
 	if f.config.ISOChecksum != "none" {

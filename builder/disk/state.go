@@ -12,7 +12,8 @@ import (
 
 // The state of a build. Each comment says who makes it.
 const (
-	keyInput    step.Key[string]           = "input_path" // the SDK's download step
+	keyInput    step.Key[string]           = "input_path" // fetch: a local file
+	keySource   step.Key[string]           = "source_url" // fetch: where it was had from
 	keyWorkDir  step.Key[string]           = "work_dir"   // workspace: temporary directory in output_directory
 	keyWork     step.Key[string]           = "work_disk"  // copyDisk: the raw working copy
 	keyTable    step.Key[parttable.Table]  = "partition_table"

@@ -16,7 +16,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -68,7 +67,7 @@ func (f *flow) run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (p
 	state := new(multistep.BasicStateBag)
 	state.Put("ui", ui)
 	state.Put("hook", hook)
-	commonsteps.NewRunner(f.steps(), f.config.PackerConfig, ui).Run(ctx, state)
+	step.Run(ctx, f.steps(), f.config.PackerConfig, ui, state)
 	if err := step.Outcome(ctx, state); err != nil {
 		for _, more := range []error{f.discard(state), f.leftover} {
 			if more != nil {

@@ -49,7 +49,8 @@ type Config struct {
 	// Description of the AMI, at most 255 characters. Templates such as
 	// `{{ .SourceAMI }}` are filled in when the image is made.
 	AMIDescription string `mapstructure:"ami_description"`
-	// Architecture of the AMI, `x86_64` or `arm64`. Default: that of the disk.
+	// Architecture of the AMI, `x86_64` or `arm64`. Default: that of the machine or
+	// of the disk that was built; `x86_64` for a disk that was made elsewhere.
 	AMIArchitecture string `mapstructure:"ami_architecture"`
 	// Boot mode of the AMI: `legacy-bios`, `uefi` or `uefi-preferred`.
 	// Without it EC2 decides by architecture.

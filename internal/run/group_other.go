@@ -9,3 +9,6 @@ import "os/exec"
 
 // killGroup does nothing where there are no process groups.
 func killGroup(*exec.Cmd) {}
+
+// KeepInherited does nothing where commands inherit only what they are given.
+func KeepInherited() {}

@@ -50,6 +50,9 @@ func (j *Job) Owe(what string, pay func(ctx context.Context) error) {
 	j.debts = append(j.debts, debt{what, pay})
 }
 
+// InnerStepName names the step where Packer's runners speak of it.
+func (a *Action) InnerStepName() string { return a.What }
+
 // Run implements multistep.Step.
 func (a *Action) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	ui, ok := state.Get("ui").(packersdk.Ui)

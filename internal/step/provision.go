@@ -7,9 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"time"
 
-	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
+	"github.com/hashicorp/packer-plugin-sdk/communicator"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
 
@@ -26,7 +29,7 @@ func (j *Job) Provision(ctx context.Context, comm packersdk.Communicator) error 
 	if !ok {
 		return errors.New("no provision hook in the state")
 	}
-	data := commonsteps.PopulateProvisionHookData(j.State)
+	data := hookData(j.State)
 	j.State.Put("generated_data", data)
 	err := waitFor(ctx, CancelGrace, func() error {
 		return hook.Run(ctx, packersdk.HookProvision, j.UI, comm, data)
@@ -40,6 +43,29 @@ func (j *Job) Provision(ctx context.Context, comm packersdk.Communicator) error 
 		return fmt.Errorf("%w; the cleanup provisioner failed too: %w", err, cerr)
 	}
 	return err
+}
+
+// hookData are the values of build.* in templates: what the builder has put into
+// the state, and what Packer promises of every builder. A name that does not
+// apply says so when it is used.
+func hookData(state multistep.StateBag) map[string]any {
+	data := map[string]any{"ID": "ERR_ID_NOT_IMPLEMENTED_BY_BUILDER", "PackerRunUUID": os.Getenv("PACKER_RUN_UUID")}
+	for _, name := range []string{"IP", "Port", "Addr"} {
+		data["PackerHTTP"+name] = "ERR_NO_HTTP_SERVER_IN_BUILDER"
+	}
+	if generated, ok := state.Get("generated_data").(map[string]any); ok {
+		maps.Copy(data, generated)
+	}
+	if id, ok := state.GetOk("instance_id"); ok {
+		data["ID"] = id
+	}
+	if c, ok := state.Get("communicator_config").(*communicator.Config); ok {
+		maps.Copy(data, map[string]any{
+			"Host": c.Host(), "Port": c.Port(), "User": c.User(), "Password": c.Password(), "WinRMPassword": c.WinRMPassword, "ConnType": c.Type,
+			"SSHPublicKey": string(c.SSHPublicKey), "SSHPrivateKey": string(c.SSHPrivateKey), "SSHPrivateKeyFile": c.SSHPrivateKeyFile, "SSHAgentAuth": c.SSHAgentAuth,
+		})
+	}
+	return data
 }
 
 // waitFor waits for fn. Once the context has ended it waits no longer than
