@@ -55,10 +55,15 @@ func loadKeys(root paths.Root) (*keys, error) {
 		return nil, fmt.Errorf("read the enrolment key: %w", err)
 	}
 	var k keys
-	if err := json.Unmarshal(text, &k); err != nil || len(k.Current) != ed25519.SeedSize || len(k.Next) > 0 && len(k.Next) != ed25519.SeedSize {
+	if err := json.Unmarshal(text, &k); err != nil || !k.sound() {
 		return nil, fmt.Errorf("the enrolment key %s is damaged; restore it, or remove it and launch the server anew", root.EnrolmentKey())
 	}
 	return &k, nil
+}
+
+// sound tells if the seeds can be used.
+func (k *keys) sound() bool {
+	return len(k.Current) == ed25519.SeedSize && (len(k.Next) == ed25519.SeedSize || len(k.Next) == 0 && !k.NextKnown)
 }
 
 // newKeys makes the first key for an identity; old may be nil.
