@@ -14,9 +14,12 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/hooks"
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/mirrors"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/status"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/internal/fetch"
+	"github.com/rightimage/packer-plugin-rightimage/internal/trust"
 )
 
 // installTries bounds the attempts within one boot; the next boot tries again.
@@ -64,32 +67,61 @@ func (a *Agent) facts() (detect.Facts, error) {
 	return facts, errors.Join(err, noted)
 }
 
-// install puts the wanted version in, if it is not there.
+// install puts the wanted version in, if it is not there. A version that cannot
+// be had does not keep an instance from the one that it has.
 func (a *Agent) install(ctx context.Context, facts detect.Facts, s userdata.Settings) (Outcome, error) {
-	m := a.packages(facts)
-	have, err := m.Installed(ctx)
+	o := a.obtainer(facts, s)
+	have, err := o.m.Installed(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
-	want, err := m.Wanted(s.Version)
+	want, err := o.m.Wanted(s.Version)
 	if errors.Is(err, packages.ErrNoVersion) && have != "" {
 		want, err = have, nil // preinstalled, and nobody asks for another one
 	}
 	if err != nil {
 		return Outcome{}, err
 	}
-	if have == want {
+	if have == want && s.Src == "" {
 		return Outcome{Result: status.OK, Detail: "RightLink " + have + " was installed already"}, nil
 	}
-	p, err := m.Choose(want)
-	if err != nil {
+	p, err := o.find(ctx, want)
+	switch {
+	case err != nil && have != "":
+		a.Log.Warn("the wanted RightLink cannot be had", "wanted", want, "stays", have, "error", err)
+		return Outcome{Result: status.OK, Detail: "RightLink " + have + " stays: " + oneLine(err)}, nil
+	case err != nil:
 		return Outcome{}, err
+	case p.version == have && s.Src == "":
+		return Outcome{Result: status.OK, Detail: "RightLink " + have + " was installed already"}, nil
 	}
-	a.Log.Info("installing RightLink", "version", want, "package", p.Path)
-	if err := retry(ctx, func() error { return m.Install(ctx, p, want) }); err != nil {
-		return Outcome{}, fmt.Errorf("install RightLink %s: %w", want, err)
+	a.Log.Info("installing RightLink", "version", p.version, "package", p.Path)
+	if err := retry(ctx, func() error { return o.m.Install(ctx, p.Package, p.version) }); err != nil {
+		return Outcome{}, fmt.Errorf("install RightLink %s: %w", p.version, err)
 	}
-	return Outcome{Result: status.OK, Detail: "RightLink " + want + " installed", Changed: []string{"RightLink " + want + " from " + p.Path}}, nil
+	return Outcome{Result: status.OK, Detail: "RightLink " + p.version + " installed", Changed: []string{"RightLink " + p.version + " from " + p.Path}}, nil
+}
+
+// find gets the package of a version or channel, or the one that RS_src names.
+func (o *obtainer) find(ctx context.Context, want string) (p obtained, err error) {
+	ctx, cancel := context.WithTimeout(ctx, obtainTime)
+	defer cancel()
+	err = retry(ctx, func() error {
+		if o.settings.Src != "" {
+			p, err = o.developer(ctx, o.settings.Src)
+			return err
+		}
+		v, err := o.version(ctx, want)
+		if err != nil {
+			if v = o.m.Newest(); v == "" {
+				return err
+			}
+			o.a.Log.Warn("the newest version of the cache is taken instead", "version", v, "error", err)
+		}
+		p, err = o.get(ctx, v)
+		return err
+	})
+	return p, err
 }
 
 // retry tries a few times, unless the error says that trying is of no use.
@@ -98,8 +130,11 @@ func retry(ctx context.Context, op func() error) error {
 	b.InitialInterval, b.Multiplier = 5*time.Second, 3
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := op()
-		if errors.Is(err, packages.ErrChecksum) || errors.Is(err, packages.ErrTarball) {
-			err = backoff.Permanent(err)
+		for _, useless := range []error{packages.ErrChecksum, packages.ErrTarball, packages.ErrNoPackage, mirrors.ErrNone, mirrors.ErrUntrusted, fetch.ErrSpace, trust.ErrRoot} {
+			if errors.Is(err, useless) {
+				err = backoff.Permanent(err)
+				break
+			}
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(b), backoff.WithMaxTries(installTries), backoff.WithMaxElapsedTime(0))

@@ -19,8 +19,8 @@ import (
 // the format of sha256sum.
 const ChecksumSuffix = ".sha256"
 
-// verify compares a package with the checksum that the provisioner recorded.
-func verify(path string) error {
+// Verify compares a package with the checksum that the provisioner recorded.
+func Verify(path string) error {
 	text, err := os.ReadFile(path + ChecksumSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s is missing; if you trust the file: cd %s && sha256sum %s >%s", ErrChecksum,

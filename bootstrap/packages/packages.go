@@ -153,10 +153,30 @@ func (m *Manager) Candidates(version string) []Candidate {
 		Candidate{fmt.Sprintf("rightscale_%s.tgz", version), pkgname.Tarball})
 }
 
+// Newest is the highest version that the cache has a fitting package of; empty
+// when it has none.
+func (m *Manager) Newest() string {
+	entries, err := os.ReadDir(filepath.Join(m.Root, CacheDir))
+	if err != nil {
+		return ""
+	}
+	best := ""
+	for _, e := range entries {
+		i, err := pkgname.Parse(e.Name())
+		if err != nil || i.Format == pkgname.Patch || !pkgname.IsVersion(i.Version) || best != "" && pkgname.Compare(i.Version, best) <= 0 {
+			continue
+		}
+		if _, err := m.Choose(i.Version); err == nil {
+			best = i.Version
+		}
+	}
+	return best
+}
+
 // Install checks and installs a package. It can be killed at any moment and
 // then be called again.
 func (m *Manager) Install(ctx context.Context, p Package, version string) error {
-	if err := verify(p.Path); err != nil {
+	if err := Verify(p.Path); err != nil {
 		return err
 	}
 	switch p.Format {
