@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("RIGHTSCALED_DATA", filepath.Join(env.WorkDir, "data"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"served": served, "enrol": enrol, "jsonfield": jsonField},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"served": served, "enrol": enrol, "refused": refusedToken, "jsonfield": jsonField},
 	})
 }
 
@@ -53,15 +53,27 @@ func served(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 }
 
-// enrol USERDATA-FILE UID plays an agent that enrols and becomes operational.
-func enrol(ts *testscript.TestScript, neg bool, args []string) {
+// login shows the token of a user-data file.
+func login(ts *testscript.TestScript, file string) ([]byte, error) {
 	settings := map[string]string{}
-	for _, item := range strings.Split(ts.ReadFile(args[0]), "&") {
+	for _, item := range strings.Split(ts.ReadFile(file), "&") {
 		key, value, _ := strings.Cut(item, "=")
 		settings[key] = value
 	}
-	login := func(r *http.Request) { r.SetBasicAuth(settings["RS_rn_id"], settings["RS_rn_auth"]) }
-	raw, err := request(ts, "POST", "/api/oauth2", `{"grant_type":"client_credentials","account_id":1}`, login)
+	basic := func(r *http.Request) { r.SetBasicAuth(settings["RS_rn_id"], settings["RS_rn_auth"]) }
+	return request(ts, "POST", "/api/oauth2", `{"grant_type":"client_credentials","account_id":1}`, basic)
+}
+
+// refused USERDATA-FILE TEXT wants the token refused for a reason.
+func refusedToken(ts *testscript.TestScript, _ bool, args []string) {
+	if _, err := login(ts, args[0]); err == nil || !strings.Contains(err.Error(), args[1]) {
+		ts.Fatalf("want a refusal with %q, got %v", args[1], err)
+	}
+}
+
+// enrol USERDATA-FILE UID plays an agent that enrols and becomes operational.
+func enrol(ts *testscript.TestScript, neg bool, args []string) {
+	raw, err := login(ts, args[0])
 	ts.Check(err)
 	var token struct {
 		AccessToken string `json:"access_token"`
