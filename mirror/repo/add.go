@@ -24,19 +24,22 @@ import (
 // ErrUnknown means that the repository has nothing of that name.
 var ErrUnknown = errors.New("not in the repository")
 
-// Add takes packages and patches in, and makes the channels point to their
-// version. All of them are checked before the first is copied.
+// Add takes packages and patches in, and makes the channels point to the highest
+// version of the packages. All of them are checked before the first is copied.
 func (r *Repo) Add(files []string, channels []string) ([]string, error) {
-	infos := make([]pkgname.Info, len(files))
+	infos, newest := make([]pkgname.Info, len(files)), ""
 	for i, f := range files {
 		info, err := pkgname.Parse(filepath.Base(f))
 		if err != nil {
 			return nil, err
 		}
-		if info.Format == pkgname.Patch && len(channels) > 0 {
-			return nil, fmt.Errorf("%s is a patch: patches belong to a version, not to a channel", f)
-		}
 		infos[i] = info
+		if info.Format != pkgname.Patch && (newest == "" || pkgname.Compare(info.Version, newest) > 0) {
+			newest = info.Version
+		}
+	}
+	if newest == "" && len(channels) > 0 {
+		return nil, errors.New("patches belong to a version, not to a channel; leave out the channel")
 	}
 	for _, c := range channels {
 		if !pkgname.IsChannel(c) {
@@ -51,10 +54,8 @@ func (r *Repo) Add(files []string, channels []string) ([]string, error) {
 		}
 		added = append(added, target)
 	}
-	for i := range files {
-		if err := r.point(infos[i].Version, channels); err != nil {
-			return added, err
-		}
+	if err := r.point(newest, channels); err != nil {
+		return added, err
 	}
 	return added, r.publish(true)
 }
@@ -93,6 +94,9 @@ func (r *Repo) take(file, target string, info pkgname.Info) error {
 // point makes channels name a version: its files carry the channel, those of
 // other versions lose it.
 func (r *Repo) point(version string, channels []string) error {
+	if len(channels) == 0 {
+		return nil
+	}
 	found := false
 	for target, t := range r.targets.Signed.Targets {
 		info, err := pkgname.FromRaw(target, t.Custom)
@@ -111,7 +115,7 @@ func (r *Repo) point(version string, channels []string) error {
 			return err
 		}
 	}
-	if !found && len(channels) > 0 {
+	if !found {
 		return fmt.Errorf("version %s: %w", version, ErrUnknown)
 	}
 	return nil
