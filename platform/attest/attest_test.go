@@ -95,7 +95,7 @@ func TestDocumentsNeedTheirFields(t *testing.T) {
 }
 
 func TestCertificatesOfAWS(t *testing.T) {
-	list, err := ParseCertificates(aws)
+	list, err := parse(aws, func(string) bool { return true })
 	require.NoError(t, err)
 	seen := map[string]bool{}
 	for _, c := range list {
@@ -155,4 +155,19 @@ func FuzzOpen(f *testing.F) {
 			t.Error("accepted")
 		}
 	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	dir := b.TempDir()
+	authority, err := imds.OpenAuthority(dir)
+	require.NoError(b, err)
+	file := filepath.Join(dir, "certificate.pem")
+	require.NoError(b, os.WriteFile(file, authority.Certificate(), 0o600))
+	document, signature, err := authority.Document(example())
+	require.NoError(b, err)
+	for b.Loop() {
+		if _, err := (Trust{Files: []string{file}}).Open(document, signature); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

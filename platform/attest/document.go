@@ -57,7 +57,7 @@ func (t Trust) Open(document, signature string) (Document, error) {
 	if err := json.Unmarshal([]byte(document), &d); err != nil {
 		return d, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	certificates, err := t.all()
+	certificates, err := t.certificates(func(region string) bool { return region == d.Region })
 	if err != nil {
 		return d, err
 	}
@@ -76,11 +76,11 @@ func parseSignature(text string) (cms.Message, error) {
 	return cms.Parse(raw)
 }
 
-// verify wants one certificate, of the document's own region, that fits.
+// verify wants one certificate that fits.
 func verify(message cms.Message, document, region string, certificates []Certificate) error {
 	known := false
 	for _, c := range certificates {
-		if !message.NamesSigner(c.Certificate) || c.Region != "" && c.Region != region {
+		if !message.NamesSigner(c.Certificate) {
 			continue
 		}
 		known = true

@@ -39,12 +39,12 @@ type Trust struct {
 	NoAWS bool
 }
 
-// all returns every certificate.
-func (t Trust) all() ([]Certificate, error) {
+// certificates returns those whose region is wanted, and those of any region.
+func (t Trust) certificates(wanted func(region string) bool) ([]Certificate, error) {
 	var list []Certificate
 	if !t.NoAWS {
 		var err error
-		if list, err = ParseCertificates(aws); err != nil {
+		if list, err = parse(aws, wanted); err != nil {
 			return nil, fmt.Errorf("certificates of AWS: %w", err)
 		}
 	}
@@ -53,7 +53,7 @@ func (t Trust) all() ([]Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("identity certificates: %w", err)
 		}
-		more, err := ParseCertificates(text)
+		more, err := parse(text, wanted)
 		if err != nil {
 			return nil, fmt.Errorf("identity certificates in %s: %w", name, err)
 		}
@@ -64,14 +64,21 @@ func (t Trust) all() ([]Certificate, error) {
 
 // Check reads all certificates, so that a mistake shows when a program starts.
 func (t Trust) Check() error {
-	_, err := t.all()
+	_, err := t.certificates(func(string) bool { return true })
 	return err
 }
 
-// ParseCertificates reads a PEM file.
-func ParseCertificates(text []byte) ([]Certificate, error) {
+// parse reads a PEM file; blocks of regions that are not wanted are left out,
+// since parsing them all would be most of the work of an enrolment.
+func parse(text []byte, wanted func(region string) bool) ([]Certificate, error) {
 	var list []Certificate
+	found := false
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		found = true
+		region := block.Headers["Region"]
+		if region != "" && !wanted(region) {
+			continue
+		}
 		if block.Type != "CERTIFICATE" {
 			return nil, fmt.Errorf("a block is %q; want CERTIFICATE only", block.Type)
 		}
@@ -82,9 +89,9 @@ func ParseCertificates(text []byte) ([]Certificate, error) {
 		if key, ok := cert.PublicKey.(*rsa.PublicKey); !ok || key.N.BitLen() < minBits {
 			return nil, fmt.Errorf("the key of the certificate with serial %d is not RSA of %d bits or more; want those for the RSA-2048 signature", cert.SerialNumber, minBits)
 		}
-		list = append(list, Certificate{Region: block.Headers["Region"], Certificate: cert})
+		list = append(list, Certificate{Region: region, Certificate: cert})
 	}
-	if len(list) == 0 {
+	if !found {
 		return nil, errors.New("there is no PEM certificate")
 	}
 	return list, nil
