@@ -197,6 +197,23 @@ func unpack(dir *os.Root, h *tar.Header, r io.Reader) error {
 	return dir.Rename(tmp, name)
 }
 
+// ApplyPatch replaces files of the installed version by those of a patch, each
+// by one rename. Whether it belongs to the version is the caller's matter.
+func (m *Manager) ApplyPatch(file string) error {
+	if err := Verify(file); err != nil {
+		return err
+	}
+	if err := walkTarball(file, func(*tar.Header, io.Reader) error { return nil }); err != nil {
+		return err
+	}
+	dir, err := os.OpenRoot(filepath.Join(m.Root, "opt"))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // nothing to lose
+	return walkTarball(file, func(h *tar.Header, r io.Reader) error { return unpack(dir, h, r) })
+}
+
 // RemoveTarball removes what a tarball put in, whole or in part.
 func (m *Manager) RemoveTarball() ([]string, error) {
 	rec, err := loadRecord(m.Root)
