@@ -18,6 +18,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/internal/fetch"
+	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
 	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 	"github.com/rightimage/packer-plugin-rightimage/internal/trust"
 )
@@ -64,7 +65,7 @@ func (o *obtainer) patchURL() string {
 	if u == "" {
 		return ""
 	}
-	if err := mirrors.CheckAddress(u); err != nil {
+	if err := mirrorconf.CheckAddress(u); err != nil {
 		o.a.Log.Warn("RS_patch_url is left out", "error", err)
 		return ""
 	}

@@ -120,10 +120,11 @@ func (a *Agent) Refresh(ctx context.Context) (string, error) {
 	return "/var/spool/cloud renewed", nil
 }
 
-// Background runs a stage in a process of its own, so that the boot goes on.
-func (a *Agent) Background(self, stage string) error {
-	if _, err := supervise.Detach(a.argv(self, stage)); err != nil {
-		return fmt.Errorf("start stage %s in the background: %w", stage, err)
+// Background runs a command in a process of its own, such as a stage, so that
+// the boot goes on.
+func (a *Agent) Background(self string, args ...string) error {
+	if _, err := supervise.Detach(a.argv(self, args...)); err != nil {
+		return fmt.Errorf("start %s in the background: %w", args[0], err)
 	}
 	return nil
 }

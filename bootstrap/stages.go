@@ -125,6 +125,7 @@ func (a *Agent) rightscale(ctx context.Context) (Outcome, error) {
 			return Outcome{Changed: changed}, err
 		}
 	}
+	changed = append(changed, a.bootUpgrade(ctx, settings)...)
 	return Outcome{Result: status.OK, Detail: "platform " + settings.APIHostname, Changed: changed}, nil
 }
 

@@ -15,7 +15,9 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/hooks"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/supervise"
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/upgrade"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
 )
 
 // ErrPackage means that RightLink's package is still installed.
@@ -37,7 +39,7 @@ func ownFiles() []string {
 // ownTrees are ours as a whole.
 func ownTrees() []string {
 	return []string{
-		packages.CacheDir, "/var/lib/rightscale", "/var/spool/cloud", "/var/spool/rightlink",
+		packages.CacheDir, mirrorconf.Dir, upgrade.Kept, "/var/lib/rightscale", "/var/spool/cloud", "/var/spool/rightlink",
 		"/run/rightlink", "/run/rightimage",
 	}
 }

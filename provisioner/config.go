@@ -19,6 +19,10 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
+	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
+	"github.com/rightimage/packer-plugin-rightimage/internal/trust"
 )
 
 // Values of the options cloud and mode.
@@ -39,13 +43,25 @@ type Config struct {
 	// `seed` (the default): RightLink lies in the image's cache and is installed
 	// on first boot. `preinstalled`: it is installed now.
 	Mode string `mapstructure:"mode"`
-	// Version of RightLink that instances want. Default: the version that this
-	// plugin carries. Another version comes from `package_files`, or from a
-	// mirror on first boot.
+	// Version of RightLink that instances want, or a channel of the mirrors, such
+	// as `stable`, which they follow. Default: the version that this plugin
+	// carries. Another version comes from `package_files`, or from a mirror on
+	// first boot.
 	RightLinkVersion string `mapstructure:"rightlink_version"`
 	// Further RightLink packages for the image's cache, named
-	// `rightlink_<version>_<arch>.deb` or `.tar.gz`.
+	// `rightlink_<version>_<arch>.deb`, `.rpm` or `.tar.gz`.
 	PackageFiles []string `mapstructure:"package_files"`
+	// Mirrors of RightLink packages, tried in this order: `https://`, `http://` or
+	// `s3://bucket/prefix`. Buckets usually come last. Needs `mirror_root_file`.
+	Mirrors []string `mapstructure:"mirrors"`
+	// Root of trust of the mirrors: the `root.json` that `rightimage mirror init`
+	// made. Nothing is installed from a mirror that it does not vouch for.
+	MirrorRootFile string `mapstructure:"mirror_root_file"`
+	// CA certificate (PEM) of the mirrors, if it is not a public one.
+	MirrorCAFile string `mapstructure:"mirror_ca_file"`
+	// Let `RS_src` in user-data name packages that no mirror's metadata vouches
+	// for. For development only: who may launch instances can then run anything.
+	AllowUnsignedPackages bool `mapstructure:"allow_unsigned_packages"`
 	// Put no package into the image's cache.
 	SkipPackageCache bool `mapstructure:"skip_package_cache"`
 	// CA certificate (PEM) of the platform, if it is not a public one. RightLink
@@ -64,14 +80,16 @@ type Config struct {
 	// not root.
 	UseSudo config.Trilean `mapstructure:"use_sudo"`
 
-	ca  []byte
-	ctx interpolate.Context
+	ca       []byte
+	mirrorCA []byte
+	root     []byte
+	ctx      interpolate.Context
 }
 
 // packageName is the form of RightLink's package names: version, architecture
 // and format.
 func packageName() *regexp.Regexp {
-	return regexp.MustCompile(`^rightlink_([0-9a-z][0-9a-z._-]*)_(amd64|arm64)\.(deb|tar\.gz)$`)
+	return regexp.MustCompile(`^rightlink_([0-9a-z][0-9a-z._-]*)_(amd64|arm64)\.(deb|rpm|tar\.gz)$`)
 }
 
 // prepare reads the options, sets defaults and returns every problem at once.
@@ -88,12 +106,14 @@ func (c *Config) prepare(raws ...any) error {
 	if c.Mode != modeSeed && c.Mode != modePreinstalled {
 		add("mode: %q is not supported; it is %q or %q", c.Mode, modeSeed, modePreinstalled)
 	}
-	if v := c.RightLinkVersion; v != "" && !regexp.MustCompile(`^[0-9][0-9a-z._-]*$`).MatchString(v) {
-		add("rightlink_version: %q is not a version; it starts with a digit and holds digits, lower-case letters, dots, dashes and underscores", v)
+	if v := c.RightLinkVersion; pkgname.IsChannel(v) && len(c.Mirrors) == 0 {
+		add("rightlink_version: %q is a channel, which needs mirrors", v)
+	} else if v != "" && !pkgname.IsChannel(v) && !regexp.MustCompile(`^[0-9][0-9a-z._-]*$`).MatchString(v) {
+		add("rightlink_version: %q is not a version; it starts with a digit and holds digits, lower-case letters, dots, dashes and underscores; a channel starts with a letter", v)
 	}
 	for _, f := range c.PackageFiles {
 		if !packageName().MatchString(filepath.Base(f)) {
-			add("package_files: %q: packages are named rightlink_<version>_<amd64|arm64>.deb or .tar.gz", f)
+			add("package_files: %q: packages are named rightlink_<version>_<amd64|arm64>.deb, .rpm or .tar.gz", f)
 		} else if info, err := os.Stat(f); err != nil || !info.Mode().IsRegular() {
 			add("package_files: %s: there is no such file on this machine", f)
 		}
@@ -111,10 +131,43 @@ func (c *Config) prepare(raws ...any) error {
 		}
 		c.ca = ca
 	}
+	problems = append(problems, c.prepareMirrors()...)
 	if len(problems) == 0 {
 		return nil
 	}
 	return packersdk.MultiErrorAppend(nil, problems...)
+}
+
+// prepareMirrors reads what the image has to hold about mirrors.
+func (c *Config) prepareMirrors() (problems []error) {
+	for _, m := range c.Mirrors {
+		if err := mirrorconf.CheckAddress(m); err != nil {
+			problems = append(problems, fmt.Errorf("mirrors: %w", err))
+		}
+	}
+	switch {
+	case c.MirrorRootFile != "":
+		data, err := os.ReadFile(c.MirrorRootFile)
+		if err == nil {
+			err = trust.CheckRoot(data)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("mirror_root_file: %w", err))
+		}
+		c.root = data
+	case len(c.Mirrors) > 0:
+		problems = append(problems, errors.New("mirrors: without mirror_root_file nothing from them could be trusted; give the root.json of the mirror"))
+	case c.AllowUnsignedPackages:
+		problems = append(problems, errors.New("allow_unsigned_packages: it needs mirrors and mirror_root_file"))
+	}
+	if c.MirrorCAFile != "" {
+		ca, err := readCA(c.MirrorCAFile)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("mirror_ca_file: %w", err))
+		}
+		c.mirrorCA = ca
+	}
+	return problems
 }
 
 func defaults(option *string, value string) {

@@ -10,24 +10,28 @@ import (
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName     *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType   *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion   *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug         *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce         *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError       *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars      map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Cloud               *string           `mapstructure:"cloud" cty:"cloud" hcl:"cloud"`
-	Mode                *string           `mapstructure:"mode" cty:"mode" hcl:"mode"`
-	RightLinkVersion    *string           `mapstructure:"rightlink_version" cty:"rightlink_version" hcl:"rightlink_version"`
-	PackageFiles        []string          `mapstructure:"package_files" cty:"package_files" hcl:"package_files"`
-	SkipPackageCache    *bool             `mapstructure:"skip_package_cache" cty:"skip_package_cache" hcl:"skip_package_cache"`
-	PlatformCAFile      *string           `mapstructure:"platform_ca_file" cty:"platform_ca_file" hcl:"platform_ca_file"`
-	LoginUser           *string           `mapstructure:"login_user" cty:"login_user" hcl:"login_user"`
-	BuildID             *string           `mapstructure:"build_id" cty:"build_id" hcl:"build_id"`
-	FreezeDate          *string           `mapstructure:"freeze_date" cty:"freeze_date" hcl:"freeze_date"`
-	UseSudo             *bool             `mapstructure:"use_sudo" cty:"use_sudo" hcl:"use_sudo"`
+	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Cloud                 *string           `mapstructure:"cloud" cty:"cloud" hcl:"cloud"`
+	Mode                  *string           `mapstructure:"mode" cty:"mode" hcl:"mode"`
+	RightLinkVersion      *string           `mapstructure:"rightlink_version" cty:"rightlink_version" hcl:"rightlink_version"`
+	PackageFiles          []string          `mapstructure:"package_files" cty:"package_files" hcl:"package_files"`
+	Mirrors               []string          `mapstructure:"mirrors" cty:"mirrors" hcl:"mirrors"`
+	MirrorRootFile        *string           `mapstructure:"mirror_root_file" cty:"mirror_root_file" hcl:"mirror_root_file"`
+	MirrorCAFile          *string           `mapstructure:"mirror_ca_file" cty:"mirror_ca_file" hcl:"mirror_ca_file"`
+	AllowUnsignedPackages *bool             `mapstructure:"allow_unsigned_packages" cty:"allow_unsigned_packages" hcl:"allow_unsigned_packages"`
+	SkipPackageCache      *bool             `mapstructure:"skip_package_cache" cty:"skip_package_cache" hcl:"skip_package_cache"`
+	PlatformCAFile        *string           `mapstructure:"platform_ca_file" cty:"platform_ca_file" hcl:"platform_ca_file"`
+	LoginUser             *string           `mapstructure:"login_user" cty:"login_user" hcl:"login_user"`
+	BuildID               *string           `mapstructure:"build_id" cty:"build_id" hcl:"build_id"`
+	FreezeDate            *string           `mapstructure:"freeze_date" cty:"freeze_date" hcl:"freeze_date"`
+	UseSudo               *bool             `mapstructure:"use_sudo" cty:"use_sudo" hcl:"use_sudo"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -54,6 +58,10 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"mode":                       &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
 		"rightlink_version":          &hcldec.AttrSpec{Name: "rightlink_version", Type: cty.String, Required: false},
 		"package_files":              &hcldec.AttrSpec{Name: "package_files", Type: cty.List(cty.String), Required: false},
+		"mirrors":                    &hcldec.AttrSpec{Name: "mirrors", Type: cty.List(cty.String), Required: false},
+		"mirror_root_file":           &hcldec.AttrSpec{Name: "mirror_root_file", Type: cty.String, Required: false},
+		"mirror_ca_file":             &hcldec.AttrSpec{Name: "mirror_ca_file", Type: cty.String, Required: false},
+		"allow_unsigned_packages":    &hcldec.AttrSpec{Name: "allow_unsigned_packages", Type: cty.Bool, Required: false},
 		"skip_package_cache":         &hcldec.AttrSpec{Name: "skip_package_cache", Type: cty.Bool, Required: false},
 		"platform_ca_file":           &hcldec.AttrSpec{Name: "platform_ca_file", Type: cty.String, Required: false},
 		"login_user":                 &hcldec.AttrSpec{Name: "login_user", Type: cty.String, Required: false},

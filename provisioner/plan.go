@@ -10,7 +10,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
+	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 )
 
 // Paths in the guest.
@@ -75,6 +79,7 @@ func makePlan(f facts, agents Agents, c Config, ui Reporter) (plan, error) {
 	if c.ca != nil {
 		p.files = append(p.files, file{path: hintDir + "/ca.pem", mode: 0o644, data: c.ca})
 	}
+	p.addMirrors(c)
 	if c.LoginUser != "" {
 		p.files = append(p.files, file{path: hintDir + "/login-user", mode: 0o444, data: []byte(c.LoginUser + "\n")})
 	}
@@ -87,7 +92,7 @@ func makePlan(f facts, agents Agents, c Config, ui Reporter) (plan, error) {
 		p.files = append(p.files, cacheFiles(packages)...)
 	}
 	for i := range packages {
-		if m := packageName().FindStringSubmatch(packages[i].Name); m != nil && m[1] == version {
+		if m := packageName().FindStringSubmatch(packages[i].Name); m != nil && (m[1] == version || pkgname.IsChannel(version)) {
 			p.chosen = &packages[i]
 		}
 	}
@@ -98,6 +103,24 @@ func makePlan(f facts, agents Agents, c Config, ui Reporter) (plan, error) {
 		ui.Say(fmt.Sprintf("The image holds no RightLink package of version %s; instances get it from a mirror", version))
 	}
 	return p, nil
+}
+
+// addMirrors puts in what bootstrap reads about mirrors.
+func (p *plan) addMirrors(c Config) {
+	if c.root == nil {
+		return
+	}
+	p.dirs = append(p.dirs, dir{mirrorconf.Dir, 0o755})
+	list := "# Mirrors of RightLink packages, tried from top to bottom.\n" + strings.Join(c.Mirrors, "\n") + "\n"
+	p.files = append(p.files,
+		file{path: mirrorconf.RootFile, mode: 0o644, data: c.root},
+		file{path: mirrorconf.ListFile, mode: 0o644, data: []byte(list)})
+	if c.mirrorCA != nil {
+		p.files = append(p.files, file{path: mirrorconf.CAFile, mode: 0o644, data: c.mirrorCA})
+	}
+	if c.AllowUnsignedPackages {
+		p.files = append(p.files, file{path: mirrorconf.UnsignedFile, mode: 0o444, data: []byte("RS_src may name packages that nobody signed.\n")})
+	}
 }
 
 // choosePackages returns the packages that fit the guest, and the version that
@@ -121,7 +144,8 @@ func choosePackages(f facts, agents Agents, c Config, ui Reporter) ([]Package, s
 		if version == "" {
 			version = m[1]
 		}
-		if m[1] == version {
+		// Of a channel, the plugin's own version is what there is without a mirror.
+		if m[1] == version || pkgname.IsChannel(version) {
 			out = append(out, p)
 		}
 	}

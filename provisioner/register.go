@@ -71,10 +71,13 @@ func installPackage(ctx context.Context, g Guest, p *Package, ui Reporter) ([]st
 	if m == nil {
 		return nil, fmt.Errorf("package %q has no valid name", p.Name)
 	}
-	version, deb := m[1], m[3] == "deb"
+	version, deb, rpm := m[1], m[3] == "deb", m[3] == "rpm"
 	probe := `/opt/rightscale/bin/rightlink version 2>/dev/null`
 	if deb {
 		probe = `dpkg-query -W -f '${db:Status-Abbrev} ${Version}\n' rightlink 2>/dev/null`
+	}
+	if rpm {
+		probe = `rpm -q --qf '%{VERSION}\n' rightlink 2>/dev/null | tr '~' '-'`
 	}
 	out, err := g.Run(ctx, probe)
 	if err != nil {
@@ -91,6 +94,9 @@ func installPackage(ctx context.Context, g Guest, p *Package, ui Reporter) ([]st
 	script := `tar -C /opt -xzf "$1" && sh /opt/rightscale/bin/post_install.sh`
 	if deb {
 		script = `DEBIAN_FRONTEND=noninteractive dpkg -i "$1" </dev/null`
+	}
+	if rpm {
+		script = `rpm -U --oldpackage --replacepkgs --nosignature "$1" </dev/null`
 	}
 	out, err = g.Run(ctx, fmt.Sprintf("set -- %s; { %s; }; code=$?; rm -f \"$1\"; exit $code", quote(staged), script))
 	if err = errors.Join(err, out.failure()); err != nil {

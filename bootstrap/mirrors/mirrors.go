@@ -8,43 +8,25 @@
 package mirrors
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
 	"github.com/rightimage/packer-plugin-rightimage/internal/fetch"
+	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
 	"github.com/rightimage/packer-plugin-rightimage/internal/trust"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
-// What an image holds about mirrors.
-const (
-	// Dir is the folder of it all.
-	Dir = "/etc/rightscale.d/mirror"
-	// RootFile is the root of trust, TUF's root.json.
-	RootFile = Dir + "/root.json"
-	// ListFile has one address per line, tried from top to bottom; buckets
-	// (s3://) usually come last. # begins a comment.
-	ListFile = Dir + "/mirrors"
-	// CAFile is PEM that is trusted for mirrors beside the system's own.
-	CAFile = Dir + "/ca.pem"
-	// UnsignedFile, when it exists, lets RS_src name packages that no metadata
-	// vouches for. Only who makes the image can allow that.
-	UnsignedFile = Dir + "/allow-unsigned"
-	// StateDir keeps what was last trusted, and the mirrors' health.
-	StateDir = "/var/lib/rightscale/mirror"
-)
+// StateDir keeps what was last trusted, and the mirrors' health.
+const StateDir = "/var/lib/rightscale/mirror"
 
 // metadataTime bounds the metadata of one mirror, so that a bad one does not
 // keep the next from being asked.
@@ -88,25 +70,25 @@ type Mirrors struct {
 // Open reads what the image says about mirrors. It asks nobody yet.
 func Open(o Options) (*Mirrors, error) {
 	m := &Mirrors{o: o}
-	root, err := os.ReadFile(m.path(RootFile))
+	root, err := os.ReadFile(m.path(mirrorconf.RootFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s is not there", ErrNone, RootFile)
+		return nil, fmt.Errorf("%w: %s is not there", ErrNone, mirrorconf.RootFile)
 	}
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(m.path(ListFile))
+	text, err := os.ReadFile(m.path(mirrorconf.ListFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	m.list = ParseList(text)
+	m.list = mirrorconf.ParseList(text)
 	if o.First != "" {
 		m.list = append([]string{o.First}, m.list...)
 	}
 	if len(m.list) == 0 {
-		return nil, fmt.Errorf("%w: %s is missing or empty", ErrNone, ListFile)
+		return nil, fmt.Errorf("%w: %s is missing or empty", ErrNone, mirrorconf.ListFile)
 	}
-	ca, err := os.ReadFile(m.path(CAFile))
+	ca, err := os.ReadFile(m.path(mirrorconf.CAFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -119,31 +101,6 @@ func Open(o Options) (*Mirrors, error) {
 	}
 	m.trust = &trust.Client{Root: root, Dir: m.path(StateDir, "trusted"), Get: m.client, Now: o.Now}
 	return m, os.MkdirAll(m.path(StateDir), 0o700)
-}
-
-// ParseList reads a list of mirrors.
-func ParseList(text []byte) []string {
-	var list []string
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			list = append(list, line)
-		}
-	}
-	return list
-}
-
-// CheckAddress says what is wrong with a mirror's address.
-func CheckAddress(address string) error {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "s3" {
-		return fmt.Errorf("%q is not the address of a mirror; it begins with https://, http:// or s3://, and a host or bucket follows", address)
-	}
-	if u.User != nil {
-		return errors.New("the address of a mirror must hold no user and password: every user of the image can read it")
-	}
-	return nil
 }
 
 func (m *Mirrors) path(elem ...string) string {
@@ -224,7 +181,7 @@ func (m *Mirrors) Fetch(ctx context.Context, f trust.File, dir string, others ..
 
 // Unsigned says that the image allows packages that nobody signed.
 func (m *Mirrors) Unsigned() bool {
-	_, err := os.Stat(m.path(UnsignedFile))
+	_, err := os.Stat(m.path(mirrorconf.UnsignedFile))
 	return err == nil
 }
 

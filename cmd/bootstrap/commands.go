@@ -15,6 +15,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/status"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/supervise"
+	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 )
 
 // notRunning is the answer of "status" when nothing runs.
@@ -165,6 +166,29 @@ func (c call) uninstall(ctx context.Context) error {
 	}
 	c.list(removed, "nothing to remove", err)
 	return err
+}
+
+func (c call) upgrade(ctx context.Context) error {
+	var o bootstrap.UpgradeOptions
+	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	set.StringVar(&o.Version, "version", "", "version or channel")
+	set.BoolVar(&o.Check, "check", false, "only say what would be done")
+	set.BoolVar(&o.Judge, "judge", false, "only end the trial that a boot has begun")
+	background := set.Bool("background", false, "return at once")
+	if _, err := c.verb(set, ""); err != nil {
+		return err
+	}
+	if o.Version != "" && !pkgname.IsVersion(o.Version) && !pkgname.IsChannel(o.Version) {
+		return fmt.Errorf("--version %q is neither a version nor a channel: %w", o.Version, errUsage)
+	}
+	if *background {
+		args := []string{"upgrade"}
+		if o.Version != "" {
+			args = append(args, "--version", o.Version)
+		}
+		return c.agent.Background(self(), args...)
+	}
+	return c.report(c.agent.Upgrade(ctx, o))
 }
 
 func (c call) supervise(ctx context.Context) error {

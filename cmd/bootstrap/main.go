@@ -151,6 +151,8 @@ func (c call) dispatch(ctx context.Context) error {
 		return c.uninstall(ctx)
 	case "supervise":
 		return c.supervise(ctx)
+	case "upgrade":
+		return c.upgrade(ctx)
 	case "version":
 		_, err := fmt.Fprintln(c.stdout, version.String())
 		return err

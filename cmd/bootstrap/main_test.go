@@ -67,6 +67,8 @@ func TestExitCodes(t *testing.T) {
 		{255, []string{"--root", root, "rightimage", "start", "stop"}},
 		{255, []string{"--root", root, "status", "--xml"}},
 		{255, []string{"--root", root, "uninstall", "everything"}},
+		{0, []string{"--root", root, "upgrade"}},
+		{255, []string{"--root", root, "upgrade", "--version", "../x"}},
 	} {
 		code, _, stderr := call2(tc.args...)
 		require.Equal(t, tc.want, code, "%v: %s", tc.args, stderr)

@@ -14,10 +14,11 @@ at any time, and writes its result into the status file:
   key          login key of the launch into authorized_keys of root, or of the
                account named in /etc/rightscale.d/login-user (hook rightimage-key)
   rightimage   without platform settings in user-data: dormant, nothing more.
-               Else install RightLink from /root/.rightscale and start the rest
+               Else install RightLink, from /root/.rightscale or a mirror, and
+               start the rest
   rightboot    first boot, reboot or clone? A clone forgets who it was
   rightscale   cache user-data and metadata in /var/spool/cloud; write the
-               identity, host name and proxy settings
+               identity, host name and proxy settings; put in patches
   rightlink    enrol with the platform
 A stage takes a verb, as init scripts do: start (the default), stop, status; and
 --background to return at once. "rightlink start" also keeps the agent running
@@ -34,6 +35,11 @@ Other commands:
            [--stages A,B] limits each of them to some stages
   uninstall [--purge]  remove everything that belongs to the toolkit; --purge
                        also removes RightLink's package first
+  upgrade [--version V] [--check] [--background]
+                       bring the running agent to a version or channel, or to
+                       the highest patch of its version; what does not work is
+                       undone. Without --version: what user-data or the image
+                       wants. --judge only ends the trial that a boot has begun
   supervise [start|stop|status|run]
                        keep "rightlink run" alive where systemd does not;
                        run stays in the foreground

@@ -116,6 +116,21 @@ func (c *Client) Refresh(ctx context.Context, base string) (*Catalogue, error) {
 	return catalogue(u)
 }
 
+// CheckRoot says what is wrong with a root of trust.
+func CheckRoot(data []byte) error {
+	root, err := metadata.Root().FromBytes(data)
+	if err == nil {
+		err = root.VerifyDelegate(metadata.ROOT, root)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	if root.Signed.IsExpired(time.Now()) {
+		return fmt.Errorf("%w: it expired on %s; take the mirror's newest root.json", ErrRoot, root.Signed.Expires.Format(time.DateOnly))
+	}
+	return nil
+}
+
 // prepare returns the folder of this root of trust and the newest root that was
 // reached from it. Files that a power cut has torn are removed.
 func (c *Client) prepare() (dir string, root []byte, err error) {
