@@ -171,7 +171,9 @@ func (a *Agent) theCloud() (cloud.Cloud, error) {
 		return a.cloud, nil
 	}
 	facts, _ := detect.Detect(a.Root) // the cloud is known on an unknown system too
-	c, err := cloud.New(facts.Cloud, cloud.Options{Root: a.Root})
+	c, err := cloud.New(facts.Cloud, cloud.Options{
+		Root: a.Root, Session: filepath.Join(a.runDir(), "metadata.json"), Boot: instance.BootID(a.Root),
+	})
 	if err == nil {
 		a.cloud = c
 	}

@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,12 +29,23 @@ const (
 	hostsFile  = "/etc/hosts"
 )
 
-var hostName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}))*$`)
+// isHostName accepts a name of labels with letters, digits and inner dashes.
+func isHostName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		inner := strings.TrimFunc(label, func(r rune) bool {
+			return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '-'
+		})
+		if label == "" || len(label) > 63 || inner != "" || label[0] == '-' {
+			return false
+		}
+	}
+	return len(name) <= 253
+}
 
 // hostname gives a nameless machine the cloud's name for it. Only the kernel's
 // name is set, at each boot anew, and a marked block of /etc/hosts: an image
 // made of the instance carries no foreign name.
-func (a *Agent) hostname(tree *cloud.Tree) ([]string, error) {
+func (a *Agent) hostname(fqdn, ip string) ([]string, error) {
 	get, set := a.Hostname, a.SetHostname
 	if get == nil {
 		get, set = os.Hostname, func(name string) error { return unix.Sethostname([]byte(name)) }
@@ -47,7 +57,6 @@ func (a *Agent) hostname(tree *cloud.Tree) ([]string, error) {
 	if err != nil || !nameless(current) {
 		return nil, err
 	}
-	fqdn, ip := cloudName(tree)
 	if fqdn == "" {
 		return nil, nil
 	}
@@ -84,7 +93,7 @@ func cloudName(tree *cloud.Tree) (fqdn, ip string) {
 		return "ip-" + strings.ReplaceAll(words[0], ".", "-") + ".internal", ip
 	}
 	name := strings.TrimSuffix(words[0], ".")
-	if len(name) > 253 || !hostName.MatchString(name) || nameless(name) {
+	if !isHostName(name) || nameless(name) {
 		return "", ""
 	}
 	if !strings.Contains(name, ".") {

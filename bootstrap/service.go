@@ -10,6 +10,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/cloud"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/spool"
@@ -106,7 +107,8 @@ func (a *Agent) Supervise(ctx context.Context, output io.Writer) error {
 
 // Refresh renews the cache of user-data and metadata, and nothing else.
 func (a *Agent) Refresh(ctx context.Context) (string, error) {
-	c, err := a.theCloud()
+	facts, _ := detect.Detect(a.Root)                             // the cloud is known on an unknown system too
+	c, err := cloud.New(facts.Cloud, cloud.Options{Root: a.Root}) // and nothing of what is known already
 	if err != nil {
 		return "", err
 	}

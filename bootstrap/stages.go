@@ -101,12 +101,8 @@ func (a *Agent) rightscale(ctx context.Context) (Outcome, error) {
 		changed, err := a.proxy(userdata.Settings{})
 		return Outcome{Result: status.Dormant, Detail: dormantDetail(data), Changed: changed}, err
 	}
-	tree, err := c.MetaData(ctx)
-	if err != nil {
-		return Outcome{}, err
-	}
 	var changed []string
-	spooled, err := spool.Write(a.Root, spool.Input{UserData: data, MetaData: tree, EnvPrefix: c.EnvPrefix()})
+	filled, spooled, err := a.fillSpool(ctx, c, data)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -115,7 +111,7 @@ func (a *Agent) rightscale(ctx context.Context) (Outcome, error) {
 	}
 	for _, step := range []func() ([]string, error){
 		func() ([]string, error) { return a.legacySpool(c.Name()) },
-		func() ([]string, error) { return a.hostname(tree) },
+		func() ([]string, error) { return a.hostname(filled.Name, filled.Address) },
 		func() ([]string, error) { return a.proxy(settings) },
 		func() ([]string, error) { return a.identity(settings) },
 	} {

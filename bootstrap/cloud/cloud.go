@@ -41,6 +41,11 @@ type Cloud interface {
 	// LoginKey is the public key chosen at launch, in OpenSSH form; ErrAbsent
 	// when none was chosen.
 	LoginKey(ctx context.Context) (string, error)
+	// Fingerprint is a short text that differs when the metadata has changed
+	// since the one of before ("" if there was none) in a way that a stop and
+	// start brings. It costs a request or two at first and one later; "" means
+	// that this cloud has no such thing, and its metadata is read in full.
+	Fingerprint(ctx context.Context, before string) (string, error)
 	// Requests counts the requests sent to the metadata service so far.
 	Requests() int64
 }
@@ -56,6 +61,9 @@ type Options struct {
 	Deadline time.Duration
 	// Workers bounds concurrent requests; 0 means DefaultWorkers.
 	Workers int
+	// Session is a file for what the stages of one boot share, Boot the id of
+	// this boot; without either each asks for itself.
+	Session, Boot string
 }
 
 // Defaults of Options.

@@ -5,7 +5,10 @@ package cloud
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -41,12 +44,16 @@ func (ec2) Name() string      { return "ec2" }
 func (ec2) EnvPrefix() string { return "EC2_" }
 
 func (e ec2) UserData(ctx context.Context) ([]byte, error) {
-	body, err := e.bounded(ctx, "/latest/user-data")
+	ctx, cancel := context.WithTimeout(ctx, e.o.Deadline)
+	defer cancel()
+	body, err := e.once(ctx, "/latest/user-data")
 	return []byte(body), err
 }
 
 func (e ec2) InstanceID(ctx context.Context) (string, error) {
-	id, err := e.bounded(ctx, "/latest/meta-data/instance-id")
+	ctx, cancel := context.WithTimeout(ctx, e.o.Deadline)
+	defer cancel()
+	id, err := e.once(ctx, "/latest/meta-data/instance-id")
 	return strings.TrimSpace(id), err
 }
 
@@ -69,6 +76,38 @@ func (e ec2) bounded(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.o.Deadline)
 	defer cancel()
 	return e.get(ctx, path)
+}
+
+// fingerprints are the values that tell a later boot of an instance from the
+// first one's: the identity document has the time of the start, the addresses
+// and the size. Services that speak like EC2 may have no document.
+func fingerprints() []string {
+	return []string{"/latest/dynamic/instance-identity/document", "/latest/meta-data/public-ipv4", "/latest/meta-data/local-ipv4"}
+}
+
+// Fingerprint asks again for what answered before.
+func (e ec2) Fingerprint(ctx context.Context, before string) (string, error) {
+	paths := fingerprints()
+	if path, _, ok := strings.Cut(before, " "); ok && slices.Contains(paths, path) {
+		paths = []string{path}
+	}
+	for _, path := range paths {
+		body, err := e.bounded(ctx, path)
+		if errors.Is(err, ErrAbsent) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return path + " " + digest(body), nil
+	}
+	return "", nil
+}
+
+// digest is the digest of a value.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // secretEC2 names the directories that are never copied into the spool: they

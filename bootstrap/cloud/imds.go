@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,6 +26,7 @@ const (
 	apiPath        = "/latest/api/token"
 	sessionHeader  = "X-aws-ec2-metadata-token"
 	ttlSeconds     = "21600" // the most that EC2 grants
+	tokenLife      = 6 * time.Hour
 	attemptTimeout = 5 * time.Second
 	maxRedirects   = 16
 	maxValue       = 1 << 20
@@ -40,8 +42,12 @@ type imds struct {
 	// retry makes a fresh schedule for each request.
 	retry func() backoff.BackOff
 
-	mu    sync.Mutex
-	token string
+	mu      sync.Mutex
+	session *session
+	// plain services know no session tokens; each request carries header.
+	plain  bool
+	header http.Header
+	host   string // the Host that the service wants; empty: its address
 }
 
 func newIMDS(o Options) *imds {
@@ -49,7 +55,7 @@ func newIMDS(o Options) *imds {
 	if base == "" {
 		base = imdsEndpoint
 	}
-	m := &imds{base: base, slots: make(chan struct{}, o.Workers), retry: schedule}
+	m := &imds{base: base, slots: make(chan struct{}, o.Workers), retry: schedule, session: openSession(o, base)}
 	m.client = &http.Client{
 		Timeout:       attemptTimeout,
 		CheckRedirect: sameHost,
@@ -104,9 +110,38 @@ func (m *imds) get(ctx context.Context, path string) (string, error) {
 	return "", fmt.Errorf("metadata service: GET %s: %w", path, err)
 }
 
+// once is get for what does not change within a boot: the stages share it.
+func (m *imds) once(ctx context.Context, path string) (string, error) {
+	m.mu.Lock()
+	body, ok := m.session.Values[path]
+	m.mu.Unlock()
+	if ok {
+		return body, nil
+	}
+	body, err := m.get(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session.Values == nil {
+		m.session.Values = map[string]string{}
+	}
+	m.session.Values[path] = body
+	m.session.save()
+	return body, nil
+}
+
 // try is one attempt. A 401 means that the token has run out, or that the
 // service was restarted: one new token, then the same request again.
 func (m *imds) try(ctx context.Context, path string) (string, error) {
+	if m.plain {
+		body, status, err := m.do(ctx, http.MethodGet, path, "", "")
+		if err != nil {
+			return "", err
+		}
+		return body, verdict(status)
+	}
 	token, err := m.currentToken(ctx, "")
 	if err != nil {
 		return "", err
@@ -129,10 +164,10 @@ func (m *imds) try(ctx context.Context, path string) (string, error) {
 func (m *imds) currentToken(ctx context.Context, stale string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.token != "" && m.token != stale {
-		return m.token, nil
+	if t := m.session.Token; t != "" && t != stale {
+		return t, nil
 	}
-	m.token = ""
+	m.session.Token = ""
 	body, status, err := m.do(ctx, http.MethodPut, apiPath, sessionHeader+"-ttl-seconds", ttlSeconds)
 	if err != nil {
 		return "", err
@@ -147,7 +182,8 @@ func (m *imds) currentToken(ctx context.Context, stale string) (string, error) {
 	if body == "" || strings.ContainsAny(body, "\r\n") {
 		return "", errors.New("session token: malformed answer")
 	}
-	m.token = body
+	m.session.Token, m.session.Expires = body, time.Now().Add(tokenLife-time.Hour)
+	m.session.save()
 	return body, nil
 }
 
@@ -174,11 +210,18 @@ func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
 // do sends one request and reads the whole body, so that the connection can be
 // used again.
 func (m *imds) do(ctx context.Context, method, path, header, value string) (string, int, error) {
-	req, err := http.NewRequestWithContext(ctx, method, m.base+(&url.URL{Path: path}).EscapedPath(), nil)
+	path, query, _ := strings.Cut(path, "?")
+	req, err := http.NewRequestWithContext(ctx, method, m.base+(&url.URL{Path: path, RawQuery: query}).String(), nil)
 	if err != nil {
 		return "", 0, backoff.Permanent(err)
 	}
-	req.Header.Set(header, value)
+	if m.host != "" {
+		req.Host = m.host
+	}
+	maps.Copy(req.Header, m.header)
+	if header != "" {
+		req.Header.Set(header, value)
+	}
 	select {
 	case m.slots <- struct{}{}:
 		defer func() { <-m.slots }()

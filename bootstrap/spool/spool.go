@@ -13,8 +13,11 @@ package spool
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -77,6 +80,36 @@ func Refresh(ctx context.Context, root string, c cloud.Cloud) (changed bool, err
 		return false, err
 	}
 	return Write(root, Input{UserData: userdata.Parse(raw), MetaData: tree, EnvPrefix: c.EnvPrefix()})
+}
+
+// Digest is the digest of the whole spool: names, modes and contents; "" when
+// there is none, or something in it is no file of ours.
+func Digest(root string) string {
+	dir := Dir(root)
+	h := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%s\x00%s\x00", path[len(dir):], info.Mode()) //nolint:errcheck // a hash takes everything
+		if e.IsDir() {
+			return nil
+		}
+		if !e.Type().IsRegular() {
+			return fs.ErrInvalid
+		}
+		data, err := os.ReadFile(path) //nolint:gosec // only root can write below dir
+		fmt.Fprintf(h, "%d\x00%s", len(data), data)
+		return err
+	})
+	if err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Wipe removes everything below the spool directory, input files too, and what

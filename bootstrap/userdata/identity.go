@@ -11,16 +11,18 @@ import (
 // hereDoc matches the start of a here-document that is written to the identity
 // file, in both orders: cat <<'EOF' >file and cat >file <<EOF. The groups 2 and
 // 4 are the delimiters, 1 and 3 the "-" that strips leading tabs.
-var hereDoc = regexp.MustCompile(
-	`<<(-?)\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*>\s*["']?/var/lib/rightscale-identity["']?\s*$` +
-		`|>\s*["']?/var/lib/rightscale-identity["']?\s*<<(-?)\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*$`)
+func hereDoc() *regexp.Regexp {
+	return regexp.MustCompile(
+		`<<(-?)\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*>\s*["']?/var/lib/rightscale-identity["']?\s*$` +
+			`|>\s*["']?/var/lib/rightscale-identity["']?\s*<<(-?)\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?\s*$`)
+}
 
 // fromScript finds the identity here-document in a shell script. The script is
 // read, never run.
 func (d *Data) fromScript(text string) []Pair {
-	lines := strings.Split(text, "\n")
+	lines, pattern := strings.Split(text, "\n"), hereDoc()
 	for i, l := range lines {
-		m := hereDoc.FindStringSubmatch(l)
+		m := pattern.FindStringSubmatch(l)
 		if m == nil || strings.HasPrefix(strings.TrimSpace(l), "#") {
 			continue
 		}

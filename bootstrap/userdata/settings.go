@@ -5,7 +5,6 @@ package userdata
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
@@ -105,33 +104,72 @@ func fromPairs(n names, pairs []Pair) Settings {
 }
 
 // Shapes of values. They go into a shell file, HTTP headers and URLs, so each
-// is checked once, here.
-var (
-	tokenID  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	token    = regexp.MustCompile(`^[!-~]{1,1000}$`)
-	account  = regexp.MustCompile(`^[0-9]{1,19}$`)
-	hostport = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$`)
-	line     = regexp.MustCompile(`^[ -~]{1,1000}$`)
-)
+// is checked once, here; by hand, since compiling such patterns costs every
+// start of the program more than all the rest of it.
+
+func isTokenID(s string) bool {
+	return len(s) <= 128 && s != "" && isAlnum(s[0]) && only(s, func(c byte) bool { return isAlnum(c) || strings.IndexByte("._-", c) >= 0 })
+}
+
+func isToken(s string) bool { return s != "" && len(s) <= 1000 && only(s, isGraph) }
+
+func isAccount(s string) bool { return s != "" && len(s) <= 19 && only(s, isDigit) }
+
+// isHostPort accepts a name or address, with a port or without; an IPv6 address
+// stands in brackets.
+func isHostPort(s string) bool {
+	host, port := s, ""
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
+		host, port = s[:i], s[i+1:]
+		if port == "" || len(port) > 5 || !only(port, isDigit) {
+			return false
+		}
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		inner, ok = strings.CutSuffix(inner, "]")
+		return ok && len(inner) >= 2 && len(inner) <= 45 && only(inner, func(c byte) bool {
+			return isDigit(c) || c == ':' || c == '.' || 'a' <= c|0x20 && c|0x20 <= 'f'
+		})
+	}
+	return host != "" && len(host) <= 253 && isAlnum(host[0]) &&
+		only(host, func(c byte) bool { return isAlnum(c) || strings.IndexByte("._-", c) >= 0 })
+}
+
+func isLine(s string) bool {
+	return s != "" && len(s) <= 1000 && only(s, func(c byte) bool { return c == ' ' || isGraph(c) })
+}
+
+func isGraph(c byte) bool { return '!' <= c && c <= '~' }
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+func isAlnum(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func only(s string, accept func(byte) bool) bool {
+	for i := range len(s) {
+		if !accept(s[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // check lists what is missing or malformed and clears malformed optional
 // values, so that a bad proxy does not keep an instance from enrolling.
 func (s *Settings) check(n names) []string {
 	var problems []string
-	need := func(key []string, value string, shape *regexp.Regexp, what string) {
+	need := func(key []string, value string, shape func(string) bool, what string) {
 		switch {
 		case value == "":
 			problems = append(problems, key[0]+" is missing")
-		case !shape.MatchString(value):
+		case !shape(value):
 			problems = append(problems, fmt.Sprintf("%s is not %s", key[0], what))
 		}
 	}
-	need(n.id, s.ClientID, tokenID, "a token id")
-	need(n.secret, s.ClientSecret.Reveal(), token, "a token")
-	need(n.host, s.APIHostname, hostport, "a host name or host:port without scheme")
-	need(n.account, s.Account, account, "an account number")
+	need(n.id, s.ClientID, isTokenID, "a token id")
+	need(n.secret, s.ClientSecret.Reveal(), isToken, "a token")
+	need(n.host, s.APIHostname, isHostPort, "a host name or host:port without scheme")
+	need(n.account, s.Account, isAccount, "an account number")
 	for _, v := range []*string{&s.HTTPProxy, &s.NoProxy, &s.ContactEmail, &s.AutoLaunch, &s.ExpectedPublicIP} {
-		if !line.MatchString(*v) {
+		if !isLine(*v) {
 			*v = ""
 		}
 	}
