@@ -102,6 +102,9 @@ func (s *Server) challenge(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &parameterError{"client_id must be the number of a token"})
 		return
 	}
+	if notes, ok := r.Context().Value(keyNotes).(*notes); ok {
+		notes.tokenID = id
+	}
 	challenge, err := s.fleet.Challenge(r.Context(), id)
 	if err != nil {
 		s.fail(w, r, err)
