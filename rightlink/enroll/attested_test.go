@@ -298,12 +298,12 @@ func TestClouds(t *testing.T) {
 		answer http.HandlerFunc
 		class  session.Class
 	}{
-		"busy":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, session.NotResponding},
-		"denied":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, session.NotResponding},
-		"absent":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, session.Refused},
+		"busy":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, session.NotResponding},
+		"denied":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, session.NotResponding},
+		"absent":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, session.Refused},
 		"garbage":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }, session.Refused},
 		"endless":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxDocument+2)) }, session.NotResponding},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) }, session.NotResponding},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound) }, session.NotResponding},
 	} {
 		ts := httptest.NewServer(tc.answer)
 		t.Setenv(metadataEnv, ts.URL)

@@ -88,17 +88,17 @@ func (m metadata) document(ctx context.Context) (document, error) {
 // session tries again soon, unless the service says that there is no such
 // thing.
 func (m metadata) call(ctx context.Context, method, path, header, value string) (string, error) {
-	fail := func(status int, err error) error {
-		return &session.Error{Method: method, Path: "metadata service " + path, Status: status, Err: err}
+	fail := func(err error) error {
+		return &session.Error{Method: method, Path: "metadata service " + path, Err: err}
 	}
 	req, err := http.NewRequestWithContext(ctx, method, m.base+path, nil)
 	if err != nil {
-		return "", fail(0, err)
+		return "", fail(err)
 	}
 	req.Header.Set(header, value)
 	resp, err := m.client.Do(req)
 	if err != nil {
-		return "", fail(0, err)
+		return "", fail(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
@@ -106,11 +106,11 @@ func (m metadata) call(ctx context.Context, method, path, header, value string) 
 	case resp.StatusCode == http.StatusNotFound:
 		return "", fmt.Errorf("%w: %s answers 404; create its server with \"--enrolment legacy\"", ErrNoDocument, path)
 	case resp.StatusCode != http.StatusOK:
-		return "", fail(0, fmt.Errorf("it answers %d", resp.StatusCode))
+		return "", fail(fmt.Errorf("it answers %d", resp.StatusCode))
 	case err != nil:
-		return "", fail(0, err)
+		return "", fail(err)
 	case len(text) > maxDocument:
-		return "", fail(0, fmt.Errorf("the answer is longer than %d bytes", maxDocument))
+		return "", fail(fmt.Errorf("the answer is longer than %d bytes", maxDocument))
 	}
 	return string(text), nil
 }
