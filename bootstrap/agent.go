@@ -22,6 +22,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/status"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
@@ -44,6 +45,8 @@ type Agent struct {
 	SetHostname func(string) error
 	// Live makes the init system count as running.
 	Live bool
+	// TrialClock is the clock of an upgraded agent's trial.
+	TrialClock wait.Clock
 
 	cloud cloud.Cloud
 }

@@ -172,8 +172,21 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 		if has("--purge") {
 			return "", errors.Join(os.Remove(status), os.Remove(filepath.Join(m.root, "opt/rightscale/bin/rightlink")), os.Remove(filepath.Join(m.root, "opt/rightscale/bin/post_install.sh")))
 		}
-		return "", errors.Join(write("opt/rightscale/bin/rightlink", ""), write("opt/rightscale/bin/post_install.sh", ""), write("var/lib/dpkg/rightlink", "ii  0.1.0\n"))
+		file := args[len(args)-1]
+		version, text := "0.1.0", []byte{}
+		var err error
+		if parts := strings.Split(filepath.Base(file), "_"); len(parts) > 1 {
+			version = parts[1]
+			text, err = os.ReadFile(file)
+		}
+		// As dpkg does: a new file gets the name of the old one.
+		_ = os.Remove(filepath.Join(m.root, "opt/rightscale/bin/rightlink"))
+		return "", errors.Join(err, write("opt/rightscale/bin/rightlink", string(text)), write("opt/rightscale/bin/post_install.sh", ""), write("var/lib/dpkg/rightlink", "ii  "+version+"\n"))
 	case "rightlink":
+		if has("status") {
+			text, err := os.ReadFile(filepath.Join(m.root, "opt/rightscale/bin/rightlink"))
+			return fmt.Sprintf(`{"running":%t}`, !strings.Contains(string(text), "bad")), err
+		}
 		if has("enroll") {
 			return "", write("var/lib/rightscale/right_link/state.js", "{}")
 		}

@@ -139,7 +139,7 @@ func (a *Agent) spooledSettings() userdata.Settings {
 
 func (a *Agent) upgrader(find *obtainer, facts detect.Facts) *upgrade.Upgrader {
 	return &upgrade.Upgrader{
-		Root: a.Root, Log: a.Log, BootID: instance.BootID(a.Root),
+		Root: a.Root, Log: a.Log, BootID: instance.BootID(a.Root), Clock: a.TrialClock,
 		Service: service{a: a, systemd: facts.Init == detect.Systemd && facts.InitRunning},
 		Undo: func(ctx context.Context, old upgrade.Label) error {
 			p, err := find.m.Choose(old.Version)
