@@ -110,17 +110,21 @@ func (m *Manager) RegisterImage(ctx context.Context, only ...string) ([]string, 
 	if len(only) == 0 {
 		only = ImageHooks()
 	}
-	var changed []string
+	files := m.extras(m.init, false)
 	for _, h := range Names() {
 		path, data, mode := m.init.file(h)
-		full := filepath.Join(m.root, path)
-		if same(full, data, mode) {
+		files = append(files, extra{path, data, mode})
+	}
+	var changed []string
+	for _, f := range files {
+		full := filepath.Join(m.root, f.path)
+		if same(full, f.data, f.mode) {
 			continue
 		}
-		if err := atomicfile.WriteMkdir(full, data, mode, 0o755); err != nil {
+		if err := atomicfile.WriteMkdir(full, f.data, f.mode, 0o755); err != nil {
 			return changed, err
 		}
-		changed = append(changed, "/"+path)
+		changed = append(changed, "/"+f.path)
 	}
 	if len(changed) > 0 {
 		if err := m.init.written(ctx); err != nil {
@@ -235,8 +239,15 @@ func (m *Manager) removeFrom(ctx context.Context, init system) ([]string, error)
 			return nil, err
 		}
 	}
+	paths := make([]string, 0, len(Names())+2)
 	for _, h := range Names() {
 		path, _, _ := init.file(h)
+		paths = append(paths, path)
+	}
+	for _, f := range m.extras(init, true) {
+		paths = append(paths, f.path)
+	}
+	for _, path := range paths {
 		err := os.Remove(filepath.Join(m.root, path))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unixNotDir) {
 			continue

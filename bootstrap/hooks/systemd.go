@@ -100,6 +100,9 @@ func (s systemd) stop(ctx context.Context) error {
 		return nil
 	}
 	units := []string{"stop"}
+	if s.m.isLink(filepath.Join(unitDir, scheduled+".timer")) { // images of older versions have none
+		units = append(units, scheduled+".timer")
+	}
 	for _, h := range slices.Backward(AgentHooks()) {
 		units = append(units, unit(h))
 	}
