@@ -49,7 +49,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().StringVar(&a.data, "data", os.Getenv("RIGHTSCALED_DATA"), "data `directory` (default: $RIGHTSCALED_DATA)")
-	cmd.AddCommand(a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.ca())
+	cmd.AddCommand(a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.login(), a.ca())
 	return cmd
 }
 

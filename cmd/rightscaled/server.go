@@ -20,7 +20,8 @@ import (
 func (a *app) server() *cobra.Command {
 	return group("server", "Servers: create, show, user-data, relaunch, delete",
 		"A server is a machine as you want it: a name, a ServerTemplate and inputs. It\nbecomes real when an instance is launched with its user-data and enrols.",
-		a.serverCreate(), a.serverExpect(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(), a.serverDelete())
+		a.serverCreate(), a.serverExpect(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(),
+		a.serverRunScript(), a.serverShutdown(), a.serverTag(), a.serverDelete())
 }
 
 const createHelp = `Creates a server and its enrolment token. Its user-data (see "server user-data")

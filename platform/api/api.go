@@ -11,10 +11,12 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/router"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
@@ -33,11 +35,12 @@ type Server struct {
 	fleet *fleet.Service
 	opt   Options
 	limit *limiter
+	hub   *router.Hub
 }
 
 // New makes a Server.
 func New(f *fleet.Service, opt Options) *Server {
-	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now)}
+	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), hub: router.New(events{f}, opt.Log)}
 }
 
 // Handler returns the routes. This is the table of contents of the API.
@@ -52,13 +55,13 @@ func (s *Server) Handler() http.Handler {
 	// Open to everybody.
 	r.Get("/api"+wire.PathHealthCheck, s.healthCheck)
 	r.Get("/router"+wire.PathHealthCheck, s.healthCheck)
-	r.With(versioned).Post("/api"+wire.PathOAuth2, s.oauth2)
-	r.With(versioned).Post("/api"+wire.PathChallenge, s.challenge)
+	r.With(versioned(wire.APIVersion)).Post("/api"+wire.PathOAuth2, s.oauth2)
+	r.With(versioned(wire.APIVersion)).Post("/api"+wire.PathChallenge, s.challenge)
 	// Guarded by a download token of its own.
 	r.Get("/api"+wire.PathAttachments+"{digest}", s.attachment)
 
 	r.Route("/api", func(r chi.Router) {
-		r.Use(versioned, s.authenticated)
+		r.Use(versioned(wire.APIVersion), s.authenticated)
 		for _, path := range []string{wire.PathSessionsInstance, "/session/instance"} {
 			r.Get(path, s.sessionsInstance)
 		}
@@ -71,6 +74,25 @@ func (s *Server) Handler() http.Handler {
 		r.Get(wire.PathAuditEntries+"/{id}", s.showAudit)
 		r.Get(wire.PathAuditEntries+"/{id}/detail", s.auditDetail)
 		r.Post(wire.PathAuditEntries+"/{id}/append", s.appendAudit)
+		r.Get(wire.PathRepositories, s.repositories)
+		r.Get(wire.PathLoginPolicy, s.loginPolicy)
+		for _, path := range []string{wire.PathScheduleScript, wire.PathBundleScript} {
+			r.Post(path, s.scheduleScript)
+			r.Post(strings.Replace(path, "right_script", "recipe", 1), s.scheduleRecipe)
+		}
+		r.Post(wire.PathShutdown, s.shutdown)
+		r.Post(wire.PathTagsAdd, s.changeTags(false))
+		r.Post(wire.PathTagsDelete, s.changeTags(true))
+		r.Post(wire.PathTagsByResource, s.tagsByResource)
+		r.Post(wire.PathTagsByTag, s.tagsByTag)
+	})
+	r.Route("/router", func(r chi.Router) {
+		r.Use(versioned(wire.RouterVersion), s.authenticated)
+		r.Get(wire.PathConnect, s.connect)
+		r.Get(wire.PathListen, s.listen)
+		r.Post(wire.PathRequest, s.routerRequest)
+		r.Post(wire.PathPush, s.routerNotify)
+		r.Post(wire.PathNotify, s.routerNotify)
 	})
 	return r
 }

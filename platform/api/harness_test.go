@@ -107,16 +107,21 @@ type identity struct{ id, token string }
 
 func (w *world) server(name string, inputs ...string) identity {
 	w.t.Helper()
+	_, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, fleet.ServerSpec{Name: name, Template: "Test web", Inputs: values(w.t, inputs), Enrolment: wire.EnrolLegacy})
+	require.NoError(w.t, err)
+	return w.identity(name)
+}
+
+func values(t *testing.T, inputs []string) map[string]rightscript.Value {
+	t.Helper()
 	values := map[string]rightscript.Value{}
 	for _, in := range inputs {
 		n, text, _ := strings.Cut(in, "=")
 		v, err := rightscript.ParseValue(text)
-		require.NoError(w.t, err)
+		require.NoError(t, err)
 		values[n] = v
 	}
-	_, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, fleet.ServerSpec{Name: name, Template: "Test web", Inputs: values, Enrolment: wire.EnrolLegacy})
-	require.NoError(w.t, err)
-	return w.identity(name)
+	return values
 }
 
 func (w *world) identity(name string) identity {

@@ -100,21 +100,23 @@ func limited(next http.Handler) http.Handler {
 }
 
 // versioned checks X-API-Version; old documents spell it X_API_VERSION.
-func versioned(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		version := r.Header.Get(wire.HeaderAPIVersion)
-		if version == "" {
-			version = r.Header.Get("X_API_VERSION")
-		}
-		switch version {
-		case wire.APIVersion:
-			next.ServeHTTP(w, r)
-		case "":
-			writeText(w, http.StatusBadRequest, "ParameterError: header "+wire.HeaderAPIVersion+" is missing; send "+wire.APIVersion)
-		default:
-			writeText(w, http.StatusUnprocessableEntity, "ParameterError: API version "+clip(version)+" is not known; send "+wire.APIVersion)
-		}
-	})
+func versioned(want string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			version := r.Header.Get(wire.HeaderAPIVersion)
+			if version == "" {
+				version = r.Header.Get("X_API_VERSION")
+			}
+			switch version {
+			case want:
+				next.ServeHTTP(w, r)
+			case "":
+				writeText(w, http.StatusBadRequest, "ParameterError: header "+wire.HeaderAPIVersion+" is missing; send "+want)
+			default:
+				writeText(w, http.StatusUnprocessableEntity, "ParameterError: API version "+clip(version)+" is not known; send "+want)
+			}
+		})
+	}
 }
 
 // authenticated finds the session of the bearer token. No token is 401; one

@@ -40,12 +40,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error
 		},
 		ErrorLog: slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug),
 	}
+	routes, stopRouting := context.WithCancel(ctx)
+	routing := make(chan struct{})
+	go func() { defer close(routing); s.hub.Run(routes) }()
+	defer func() { stopRouting(); <-routing }()
 	done := make(chan error, 1)
 	go func() { done <- srv.ServeTLS(l, "", "") }()
 	select {
 	case err := <-done:
 		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
+	case <-ctx.Done(): // which ends the router's connections too
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
@@ -46,7 +47,7 @@ func (s *Service) bundle(ctx context.Context, sess Session, host string, seq ser
 		if err != nil {
 			return err
 		}
-		b.Executables, err = s.instantiate(ctx, q, sess, host, inst, server, scripts)
+		b.Executables, err = s.instantiate(ctx, q, sess, host, inst, server, scripts, nil)
 		return err
 	})
 	return b, err
@@ -77,7 +78,7 @@ func (s *Service) MissingAttributes(ctx context.Context, sess Session, host stri
 		seen[b.ID] = true
 		return unwanted
 	})
-	list, err := s.instantiate(ctx, &s.DB.Queries, sess, host, inst, server, wanted)
+	list, err := s.instantiate(ctx, &s.DB.Queries, sess, host, inst, server, wanted, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +90,14 @@ func (s *Service) MissingAttributes(ctx context.Context, sess Session, host stri
 	return ready, nil
 }
 
-// instantiate turns scripts into what the agent runs, with all values resolved.
-func (s *Service) instantiate(ctx context.Context, q *store.Queries, sess Session, host string, inst store.Instance, server store.Server, scripts []store.BoundScript) ([]wire.RightScript, error) {
+// instantiate turns scripts into what the agent runs, with all values resolved;
+// the given ones, if any, count before all others.
+func (s *Service) instantiate(ctx context.Context, q *store.Queries, sess Session, host string, inst store.Instance, server store.Server, scripts []store.BoundScript, given map[string]rightscript.Value) ([]wire.RightScript, error) {
 	r, err := s.newResolver(ctx, q, sess, host, inst, server)
 	if err != nil {
 		return nil, err
 	}
+	r.levels = append([]map[string]rightscript.Value{given}, r.levels...)
 	list := make([]wire.RightScript, 0, len(scripts))
 	for _, script := range scripts {
 		res, err := r.resolve(ctx, script.Inputs)

@@ -178,6 +178,21 @@ func (q *Queries) BoundScripts(ctx context.Context, templateID int64, sequence s
 	return list, nil
 }
 
+// Script finds a script by id, with its attachments.
+func (q *Queries) Script(ctx context.Context, account, id int64) (s RightScript, err error) {
+	var inputs string
+	err = q.row(ctx, `SELECT id, account_id, name, revision, description, source, packages, inputs, created_at, updated_at
+		FROM right_scripts WHERE account_id = ? AND id = ?`, account, id).
+		Scan(&s.ID, &s.AccountID, &s.Name, &s.Revision, &s.Description, &s.Source, &s.Packages, &inputs, stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+	if err != nil {
+		return s, one("RightScript", id, err)
+	}
+	if s.Attachments, err = q.attachments(ctx, id); err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(inputs), &s.Inputs)
+}
+
 func (q *Queries) attachments(ctx context.Context, scriptID int64) (list []Attachment, err error) {
 	err = q.each(ctx, func(rows *sql.Rows) error {
 		var a Attachment
