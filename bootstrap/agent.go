@@ -49,6 +49,9 @@ type Agent struct {
 	TrialClock wait.Clock
 
 	cloud cloud.Cloud
+	// instance and found are what a stage learned, for the status file.
+	instance string
+	found    *detect.Facts
 }
 
 // networkBound is how long a stage waits for an address. The target
@@ -148,6 +151,12 @@ func (a *Agent) attempt(ctx context.Context, s Stage) (Outcome, error) {
 func (a *Agent) end(name string, out Outcome) error {
 	return status.Update(a.Root, func(st *status.Status) error {
 		st.BootID = instance.BootID(a.Root)
+		if a.instance != "" {
+			st.SetInstance(a.instance)
+		}
+		if a.found != nil {
+			st.Facts = a.found
+		}
 		st.End(name, out.Result, out.Detail, out.Changed)
 		return nil
 	})

@@ -42,9 +42,7 @@ func (a *Agent) rightimage(ctx context.Context) (Outcome, error) {
 		return Outcome{Result: status.Dormant, Detail: dormantDetail(data)}, nil
 	}
 	if id, err := c.InstanceID(ctx); err == nil {
-		if err := a.setInstance(id); err != nil {
-			return Outcome{}, err
-		}
+		a.setInstance(id)
 	}
 	facts, err := a.facts()
 	if err != nil {
@@ -57,14 +55,11 @@ func (a *Agent) rightimage(ctx context.Context) (Outcome, error) {
 	return out, a.handOver(ctx, facts, &out)
 }
 
-// facts detects the machine and notes what was found.
+// facts detects the machine; end notes what was found.
 func (a *Agent) facts() (detect.Facts, error) {
 	facts, err := detect.Detect(a.Root)
-	noted := status.Update(a.Root, func(st *status.Status) error {
-		st.Facts = &facts
-		return nil
-	})
-	return facts, errors.Join(err, noted)
+	a.found = &facts
+	return facts, err
 }
 
 // install puts the wanted version in, if it is not there. A version that cannot

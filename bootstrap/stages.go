@@ -44,16 +44,12 @@ func (a *Agent) key(ctx context.Context) (Outcome, error) {
 	if err != nil || res.InstanceID == "" {
 		return out, err
 	}
-	return out, a.setInstance(res.InstanceID)
+	a.setInstance(res.InstanceID)
+	return out, nil
 }
 
-// setInstance keys the status file by the instance.
-func (a *Agent) setInstance(id string) error {
-	return status.Update(a.Root, func(st *status.Status) error {
-		st.SetInstance(id)
-		return nil
-	})
-}
+// setInstance keys the status file by the instance; end writes it.
+func (a *Agent) setInstance(id string) { a.instance = id }
 
 // rightboot learns who this instance is. Its identity matters before anything
 // is done in its name, so not knowing it is a failure, except where there is
@@ -82,7 +78,8 @@ func (a *Agent) rightboot(ctx context.Context) (Outcome, error) {
 			return out, err
 		}
 	}
-	return out, a.setInstance(id)
+	a.setInstance(id)
+	return out, nil
 }
 
 // rightscale caches what the launch says. The identity is written last: the

@@ -6,6 +6,7 @@ package detect
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // release is what the release files say, before it is put into anybody's
@@ -66,7 +67,9 @@ func fromLSB(v map[string]string) release {
 }
 
 // releaseLine is "CentOS release 6.5 (Final)", "Fedora release 18 (Spherical Cow)".
-var releaseLine = regexp.MustCompile(`(?i)^(.+?)\s+release\s+([0-9][0-9.]*)\s*(?:.*\(([^)]*)\))?`)
+var releaseLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^(.+?)\s+release\s+([0-9][0-9.]*)\s*(?:.*\(([^)]*)\))?`)
+})
 
 // legacy reads the files from before os-release. The order matters: a CentOS
 // has a redhat-release too, and an Oracle Linux has a redhat-release that says
@@ -77,7 +80,7 @@ func legacy(t tree) release {
 		{"etc/redhat-release", ""}, {"etc/system-release", ""},
 	} {
 		text := t.line(f.file)
-		m := releaseLine.FindStringSubmatch(text)
+		m := releaseLine().FindStringSubmatch(text)
 		if m == nil {
 			continue
 		}
@@ -163,7 +166,7 @@ func (r *release) refine(t tree) {
 			}
 		}
 	case "centos":
-		if m := releaseLine.FindStringSubmatch(t.line("etc/centos-release")); m != nil {
+		if m := releaseLine().FindStringSubmatch(t.line("etc/centos-release")); m != nil {
 			r.version = m[2]
 		}
 	}

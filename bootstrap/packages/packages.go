@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
@@ -54,7 +55,7 @@ type Manager struct {
 }
 
 // version is what RS_version may hold.
-var version = regexp.MustCompile(`^[a-z0-9][-_.a-z0-9]*$`)
+var version = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][-_.a-z0-9]*$`) })
 
 // Wanted returns the version to install: that of user-data, else that of the
 // image.
@@ -70,7 +71,7 @@ func (m *Manager) Wanted(fromUserData string) (string, error) {
 	if v == "" {
 		return "", fmt.Errorf("%w: user-data has no RS_version and %s is missing or empty", ErrNoVersion, ReleaseFile)
 	}
-	if !version.MatchString(v) {
+	if !version().MatchString(v) {
 		return "", fmt.Errorf("%w: %s holds %q; digits, lower-case letters, dots, dashes and underscores are allowed", ErrNoVersion, ReleaseFile, v)
 	}
 	return v, nil

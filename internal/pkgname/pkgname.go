@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Name is the name of the package.
@@ -47,35 +48,42 @@ type Info struct {
 // ErrName means that a file has not the name of a package.
 var ErrName = errors.New("not the name of a RightLink package")
 
+// The patterns of names; compiled at their first use, since most starts of the
+// programs on an instance need none.
 var (
-	ours     = regexp.MustCompile(`^rightlink_([0-9a-z][-_.0-9a-z]*)_(amd64|arm64|386)\.(deb|rpm|tar\.gz)$`)
-	original = regexp.MustCompile(`^rightscale_([0-9a-z][-_.0-9a-z]*)-([a-z]+)_([0-9][0-9.]*)-(amd64|x86_64|i386|i686|arm64|aarch64)\.(deb|rpm)$`)
-	patch    = regexp.MustCompile(`^rightlink-patch_([0-9a-z][-_.0-9a-z]*)_([1-9][0-9]{0,5})_(amd64|arm64|386)\.tar\.gz$`)
-	branch   = regexp.MustCompile(`^rightscale_([0-9a-zA-Z][-_.0-9a-zA-Z]*)\.tgz$`)
-	version  = regexp.MustCompile(`^[0-9][-_.0-9a-z]*$`)
-	channel  = regexp.MustCompile(`^[a-z][-_.0-9a-z]{0,63}$`)
+	ours     = lazy(`^rightlink_([0-9a-z][-_.0-9a-z]*)_(amd64|arm64|386)\.(deb|rpm|tar\.gz)$`)
+	original = lazy(`^rightscale_([0-9a-z][-_.0-9a-z]*)-([a-z]+)_([0-9][0-9.]*)-(amd64|x86_64|i386|i686|arm64|aarch64)\.(deb|rpm)$`)
+	patch    = lazy(`^rightlink-patch_([0-9a-z][-_.0-9a-z]*)_([1-9][0-9]{0,5})_(amd64|arm64|386)\.tar\.gz$`)
+	branch   = lazy(`^rightscale_([0-9a-zA-Z][-_.0-9a-zA-Z]*)\.tgz$`)
+	version  = lazy(`^[0-9][-_.0-9a-z]*$`)
+	channel  = lazy(`^[a-z][-_.0-9a-z]{0,63}$`)
 )
+
+// lazy is a pattern that is compiled when it is needed.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // IsVersion says that a word is a version: it begins with a digit and holds
 // what RS_version may hold.
-func IsVersion(word string) bool { return version.MatchString(word) }
+func IsVersion(word string) bool { return version().MatchString(word) }
 
 // IsChannel says that a word names a channel: it begins with a letter.
-func IsChannel(word string) bool { return channel.MatchString(word) }
+func IsChannel(word string) bool { return channel().MatchString(word) }
 
 // Parse reads a file name.
 func Parse(file string) (Info, error) {
-	if m := ours.FindStringSubmatch(file); m != nil {
+	if m := ours().FindStringSubmatch(file); m != nil {
 		return Info{Version: m[1], Arch: m[2], Format: m[3]}, nil
 	}
-	if m := patch.FindStringSubmatch(file); m != nil {
+	if m := patch().FindStringSubmatch(file); m != nil {
 		n, err := strconv.Atoi(m[2])
 		return Info{Version: m[1], Arch: m[3], Format: Patch, Patch: n}, err
 	}
-	if m := original.FindStringSubmatch(file); m != nil {
+	if m := original().FindStringSubmatch(file); m != nil {
 		return Info{Version: m[1], Distro: m[2], OSVersion: m[3], Arch: goArch(m[4]), Format: m[5]}, nil
 	}
-	if m := branch.FindStringSubmatch(file); m != nil {
+	if m := branch().FindStringSubmatch(file); m != nil {
 		return Info{Version: m[1], Format: Tarball}, nil // a developer's, of any architecture
 	}
 	return Info{}, fmt.Errorf("%w: %q; names are rightlink_<version>_<arch>.deb, .rpm or .tar.gz, rightlink-patch_<version>_<number>_<arch>.tar.gz, rightscale_<version>-<distro>_<os version>-<arch>.deb or .rpm", ErrName, file)

@@ -1,0 +1,101 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+// Command boot measures what a boot costs: wall time, CPU, memory and requests
+// of bootstrap's stages against a metadata service in miniature, on a first, a
+// later and a dormant boot, next to the least that a Go program needs to fetch
+// the same (the floor), and next to cloud-init where it is installed. With root
+// all of them run in a network of their own, where 169.254.169.254 is the
+// service. "make bench" runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "boot:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the first word says; without one it makes the tables.
+func run(ctx context.Context, args []string) error {
+	if len(args) == 3 && args[0] == "floor" {
+		return floor(ctx, args[1], args[2])
+	}
+	flags := flag.NewFlagSet("boot", flag.ContinueOnError)
+	o := options{}
+	flags.StringVar(&o.bootstrap, "bootstrap", "bin/bootstrap", "the program to measure")
+	flags.IntVar(&o.runs, "runs", 9, "boots per row; the median is shown")
+	flags.DurationVar(&o.delay, "delay", time.Millisecond, "what each request takes")
+	flags.BoolVar(&o.check, "check", false, "fail when a limit is not kept")
+	flags.BoolVar(&o.cloudInit, "cloud-init", true, "measure cloud-init too, if it is installed")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
+		return inside(ctx, args)
+	}
+	return tables(ctx, o)
+}
+
+type options struct {
+	bootstrap        string
+	runs             int
+	delay            time.Duration
+	check, cloudInit bool
+}
+
+// insideEnv is set in the process that has a network of its own.
+const insideEnv = "RIGHTIMAGE_BENCH_INSIDE"
+
+// inside runs this program again with a network and mounts of its own.
+func inside(ctx context.Context, args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd.Run()
+}
+
+func tables(ctx context.Context, o options) error {
+	work, err := os.MkdirTemp("", "rightimage-boot-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	var errs []error
+	for _, closes := range []bool{false, true} {
+		s, err := startService(ctx, o.delay, closes)
+		if err != nil {
+			return err
+		}
+		b, err := newBench(o, work, s)
+		if err == nil {
+			err = b.table(ctx)
+		}
+		errs = append(errs, err, s.Close())
+		if !closes && o.cloudInit && err == nil {
+			continue
+		}
+	}
+	return errors.Join(errs...)
+}
