@@ -109,7 +109,7 @@ func (a *Agent) do(ctx context.Context, s Stage) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Limit)
 	defer cancel()
 	started := time.Now()
-	if err := status.Update(a.Root, func(st *status.Status) error {
+	if err := status.UpdateLazily(a.Root, func(st *status.Status) error {
 		st.Version = version.String()
 		st.Begin(s.Name)
 		return nil

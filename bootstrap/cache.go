@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"path/filepath"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/cloud"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/spool"
@@ -71,7 +72,10 @@ func (a *Agent) fillSpool(ctx context.Context, c cloud.Cloud, data userdata.Data
 	if err != nil {
 		return now, changed, err
 	}
-	return now, changed, atomicfile.WriteMkdir(a.path(markerFile), append(text, '\n'), 0o600, 0o755)
+	if err := os.MkdirAll(filepath.Dir(a.path(markerFile)), 0o755); err != nil {
+		return now, changed, err
+	}
+	return now, changed, atomicfile.WriteLazily(a.path(markerFile), append(text, '\n'), 0o600)
 }
 
 func (a *Agent) loadMarker() spoolMarker {

@@ -169,7 +169,10 @@ func (a *Agent) proxy(s userdata.Settings) ([]string, error) {
 	if bytes.Equal(have, want) {
 		return nil, nil
 	}
-	return []string{proxyFile}, atomicfile.WriteMkdir(path, want, mode, 0o755)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	return []string{proxyFile}, atomicfile.WriteLazily(path, want, mode) // compared, and so repaired, at each boot
 }
 
 // proxySettings renders the file. With a password in it only root reads it.

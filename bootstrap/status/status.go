@@ -88,6 +88,16 @@ func Load(root string) (Status, error) {
 // an error nothing is written. A corrupt file is replaced. The lock is on the
 // directory, so that no lock file stays behind.
 func Update(root string, fn func(*Status) error) error {
+	return change(root, fn, atomicfile.Write)
+}
+
+// UpdateLazily is Update for what a power cut may take back, such as that a
+// stage has begun: it costs no sync of the disk.
+func UpdateLazily(root string, fn func(*Status) error) error {
+	return change(root, fn, atomicfile.WriteLazily)
+}
+
+func change(root string, fn func(*Status) error, write func(string, []byte, fs.FileMode) error) error {
 	dir := filepath.Dir(Path(root))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("status: %w", err)
@@ -109,7 +119,7 @@ func Update(root string, fn func(*Status) error) error {
 	if err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
-	return atomicfile.Write(Path(root), append(data, '\n'), 0o600)
+	return write(Path(root), append(data, '\n'), 0o600)
 }
 
 // now has no fraction: the times are for people.

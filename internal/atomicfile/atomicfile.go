@@ -17,7 +17,20 @@ import (
 // temporary file in the same directory (created 0600), is synced, and renamed
 // over path; the directory is synced after the rename, so that the new name
 // survives a power cut. On an error path is as it was.
-func Write(path string, data []byte, mode fs.FileMode) (err error) {
+func Write(path string, data []byte, mode fs.FileMode) error {
+	if err := replace(path, data, mode, (*os.File).Sync); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// WriteLazily is Write without the syncs, for what can be made again: it may be
+// gone, old or empty after a power cut, never after the death of a process.
+func WriteLazily(path string, data []byte, mode fs.FileMode) error {
+	return replace(path, data, mode, func(*os.File) error { return nil })
+}
+
+func replace(path string, data []byte, mode fs.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-")
 	if err != nil {
@@ -29,13 +42,13 @@ func Write(path string, data []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	_, werr := tmp.Write(data)
-	if err := errors.Join(werr, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(werr, tmp.Chmod(mode), sync(tmp), tmp.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return SyncDir(dir)
+	return nil
 }
 
 // WriteMkdir is Write after creating the missing parent directories with
