@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -285,10 +286,29 @@ func (s service) status(ctx context.Context) (agentStatus, error) {
 		args = append([]string{"--root", s.a.Root}, args...)
 	}
 	out, err := s.a.Run.Run(ctx, s.a.path(packages.LinkBin), args...)
-	if err != nil {
-		return st, err
+	if err == nil {
+		err = json.Unmarshal([]byte(out), &st)
 	}
-	return st, json.Unmarshal([]byte(out), &st)
+	if err != nil {
+		return st, fmt.Errorf("%w: %w", upgrade.ErrBroken, err)
+	}
+	return st, nil
+}
+
+// maxRestarts is how often systemd may have started a new agent again.
+const maxRestarts = 5
+
+// crashes counts how often systemd has started the agent again.
+func (s service) crashes(ctx context.Context) int {
+	if !s.systemd {
+		return 0
+	}
+	out, err := s.a.Run.Run(ctx, "systemctl", "show", "--property=NRestarts", "--value", "rightlink.service")
+	n, convErr := strconv.Atoi(strings.TrimSpace(out))
+	if err != nil || convErr != nil {
+		return 0
+	}
+	return n
 }
 
 // Healthy implements upgrade.Service: the agent runs, and systemd has heard
@@ -299,6 +319,9 @@ func (s service) Healthy(ctx context.Context) (int, error) {
 	case err != nil:
 		return 0, err
 	case !st.Running:
+		if n := s.crashes(ctx); n >= maxRestarts {
+			return 0, fmt.Errorf("%w: it ended %d times", upgrade.ErrBroken, n)
+		}
 		return 0, errors.New("the agent does not run")
 	case st.Problem != "":
 		return 0, errors.New(st.Problem)

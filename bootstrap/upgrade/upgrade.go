@@ -28,6 +28,8 @@ const (
 	// maxBoots is how many boots a trial may last: one that a power cut ended
 	// counts.
 	maxBoots = 3
+	// maxBroken is how many looks in a row have to find the agent broken.
+	maxBroken = 5
 	// undoTime bounds what the package manager may take: at boot the agent waits.
 	undoTime = 2 * time.Minute
 	// refusedFor is how long what failed is not tried again unless asked for.
@@ -38,6 +40,9 @@ const (
 var (
 	// ErrRolledBack means that the new agent did not work and the old one is back.
 	ErrRolledBack = errors.New("rolled back")
+	// ErrBroken is what Healthy wraps when waiting longer is of no use: the
+	// program itself does not work, or ended several times.
+	ErrBroken = errors.New("the agent is broken")
 	// ErrRefused means that the version failed here a short while ago.
 	ErrRefused = errors.New("it failed on this machine before; name it with --version to try again")
 )
@@ -157,12 +162,18 @@ func (u *Upgrader) watch(ctx context.Context, old int) error {
 		settle = DefaultSettle
 	}
 	last, why := 0, error(nil)
-	streak := 0
+	streak, broken := 0, 0
 	w := wait.Waiter{Delay: delay, Deadline: bound, Clock: u.Clock}
 	err := w.Until(ctx, "a healthy agent", func(ctx context.Context) (bool, error) {
 		pid, err := u.Service.Healthy(ctx)
 		if err == nil && old != 0 && pid == old {
 			err = errors.New("the old agent has not ended")
+		}
+		if broken++; !errors.Is(err, ErrBroken) {
+			broken = 0
+		}
+		if broken >= maxBroken {
+			return false, err
 		}
 		if why = err; err != nil || pid != last {
 			last, streak = pid, 0
@@ -171,7 +182,7 @@ func (u *Upgrader) watch(ctx context.Context, old int) error {
 		streak++
 		return time.Duration(streak)*delay >= settle, nil
 	})
-	if err != nil && why != nil {
+	if err != nil && why != nil && !errors.Is(err, ErrBroken) {
 		return fmt.Errorf("%w: %w", err, why)
 	}
 	return err

@@ -75,6 +75,8 @@ func (m *machine) Healthy(context.Context) (int, error) {
 		return 0, err
 	case string(text) == "crashes":
 		m.pid++ // every look sees another process
+	case string(text) == "broken":
+		return 0, upgrade.ErrBroken
 	case string(text) == "bad":
 		return 0, errors.New("it does not run")
 	}
@@ -108,7 +110,7 @@ func TestUpgrade(t *testing.T) {
 }
 
 func TestRollback(t *testing.T) {
-	for _, text := range []string{"bad", "crashes"} {
+	for _, text := range []string{"bad", "crashes", "broken"} {
 		m, u := newMachine(t)
 		err := u.Do(context.Background(), m.to("2", text))
 		require.ErrorIs(t, err, upgrade.ErrRolledBack)
