@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
@@ -24,6 +25,8 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/shutdown"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/spool"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/state"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/threads"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/vars"
 )
 
 // Options of the agent; Root, Version and Log must be set.
@@ -31,6 +34,12 @@ type Options struct {
 	Root    paths.Root
 	Version string
 	Log     *slog.Logger
+	// Level is the log level of Log, which others can change; nil for a fixed
+	// one.
+	Level *slog.LevelVar
+	// Watchdog is within what time the service manager wants to hear of the
+	// agent; 0 for never.
+	Watchdog time.Duration
 	// Notify tells the service manager how the agent is; nil for nobody.
 	Notify func(state string)
 	// The rest is set by tests only.
@@ -49,10 +58,18 @@ type Agent struct {
 	store    *state.Store
 	past     *state.Past
 	session  *session.Session
-	selfHref string
+	vars     *vars.Vars
+	threads  threads.Threads
+	booted   chan struct{} // closed when the boot scripts are over
+	logins   sync.Mutex
 	declared bool
-	audits   []*audit.Log
 	unlock   func()
+	end      context.CancelCauseFunc
+
+	mu       sync.Mutex // guards what follows
+	selfHref string
+	router   string // how events come
+	audits   []*audit.Log
 }
 
 // Run lives until ctx ends (SIGTERM). Then, if the machine goes down, the
@@ -68,8 +85,16 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	a.notify("READY=1")
+	ctx, a.end = context.WithCancelCause(ctx)
+	defer a.end(nil)
+	stop := a.serve()
+	defer stop()
 	if err := a.live(ctx, start); ctx.Err() == nil {
 		return err
+	}
+	a.awaitThreads()
+	if errors.Is(context.Cause(ctx), ErrRestart) {
+		return ErrRestart
 	}
 	return a.leave(context.WithoutCancel(ctx))
 }
@@ -86,12 +111,18 @@ func (a *Agent) live(ctx context.Context, start state.Start) error {
 	if err := a.declare(ctx, start); err != nil {
 		return err
 	}
+	a.startupTags(ctx)
+	go a.receive(ctx)
+	if a.features().ManagedLogin {
+		go a.report("managing logins", func() error { return a.manageLogins(ctx) })
+	}
 	if a.value() == wire.StateBooting {
 		a.record(ctx)
 		if err := a.boot(ctx); err != nil {
 			return err
 		}
 	}
+	close(a.booted)
 	return a.stay(ctx)
 }
 
@@ -128,6 +159,7 @@ func (a *Agent) stay(ctx context.Context) error {
 	for {
 		a.record(ctx)
 		a.status(a.value())
+		a.report("applying the login policy", func() error { return a.applyLogins(ctx, nil) })
 		if err := a.opt.Clock.Sleep(ctx, recordAgain); err != nil {
 			return err
 		}
@@ -138,17 +170,19 @@ func (a *Agent) stay(ctx context.Context) error {
 // goes down or the agent is stopped; only a restart of the service leaves
 // everything as it is.
 func (a *Agent) leave(ctx context.Context) error {
-	kind := shutdown.Kind(ctx, a.opt.Commands)
+	kind, immediately := a.reason(shutdown.Kind(ctx, a.opt.Commands))
 	if kind == "" {
 		a.notify("STOPPING=1\nSTATUS=stopping; the service is restarted")
 		a.log.Info("stopping; the service is restarted, so nothing is decommissioned")
 		return nil
 	}
-	limit := a.decommissionTimeout()
+	limit := a.features().DecommissionTimeout
 	a.extend(limit + finalLimit)
 	ctx, cancel := context.WithTimeout(ctx, limit+finalLimit)
 	defer cancel()
-	if err := a.decommission(ctx, kind, limit); err != nil {
+	if immediately {
+		a.log.Warn("the decommission scripts are left out, as asked")
+	} else if err := a.decommission(ctx, kind, limit); err != nil {
 		a.log.Error("decommission", "kind", kind, "error", err)
 	}
 	if !a.declared { // the platform does not know this boot

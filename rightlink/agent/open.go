@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,28 +16,25 @@ import (
 	"syscall"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/clock"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/enroll"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/features"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/identity"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/loglevel"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/scripts"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/session"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/spool"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/state"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/vars"
 )
 
 // ErrRunning says that another agent runs on this machine.
 var ErrRunning = errors.New("another rightlink runs on this machine")
 
-// DefaultDecommissionTimeout bounds the decommission scripts unless
-// features.yml says otherwise; finalLimit is for what comes after them.
-const (
-	DefaultDecommissionTimeout = 180 * time.Second
-	finalLimit                 = 8 * time.Second
-)
+// finalLimit is for what comes after the decommission scripts.
+const finalLimit = 8 * time.Second
 
 // open takes the lock and reads what is on disk; nothing is sent yet.
 func open(opt Options) (a *Agent, err error) {
@@ -52,7 +50,10 @@ func open(opt Options) (a *Agent, err error) {
 	if opt.Packages == nil {
 		opt.Packages = scripts.NewInstaller(opt.Clock)
 	}
-	a = &Agent{opt: opt, log: opt.Log}
+	if opt.Level == nil {
+		opt.Level = new(slog.LevelVar)
+	}
+	a = &Agent{opt: opt, log: opt.Log, booted: make(chan struct{})}
 	if a.id, err = identity.Load(opt.Root.Identity()); err != nil {
 		return nil, err
 	}
@@ -71,6 +72,9 @@ func open(opt Options) (a *Agent, err error) {
 		return nil, err
 	}
 	if a.past, err = state.OpenPast(opt.Root); err != nil {
+		return nil, err
+	}
+	if a.vars, err = vars.Open(opt.Root.Vars()); err != nil {
 		return nil, err
 	}
 	a.session, err = session.New(session.Options{
@@ -96,6 +100,14 @@ func (a *Agent) begin() (state.Start, error) {
 			return start, err
 		}
 	}
+	if f, _ := a.store.Get(); f.LogLevel != loglevel.Number(slog.LevelInfo) {
+		a.opt.Level.Set(loglevel.FromNumber(f.LogLevel))
+	}
+	if start != state.Restart { // what was asked for has happened
+		if err := a.vars.SetShutdown("", false); err != nil {
+			return start, err
+		}
+	}
 	// Left over by an agent that was killed while a script ran.
 	old, _ := filepath.Glob(filepath.Join(a.opt.Root.Scripts(), "rll-*"))
 	for _, dir := range old {
@@ -111,7 +123,10 @@ func (a *Agent) begin() (state.Start, error) {
 func (a *Agent) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalLimit)
 	defer cancel()
-	for _, entry := range a.audits {
+	a.mu.Lock()
+	entries := a.audits
+	a.mu.Unlock()
+	for _, entry := range entries {
 		if err := entry.Close(ctx); err != nil {
 			a.log.Warn("the end of an audit entry is lost", "error", err)
 		}
@@ -163,27 +178,13 @@ func Running(root paths.Root) (pid int, ok bool) {
 	return pid, true
 }
 
-// decommissionTimeout reads decommission.timeout (seconds) of features.yml.
-func (a *Agent) decommissionTimeout() time.Duration {
-	var features struct {
-		Decommission struct {
-			Timeout int `yaml:"timeout"`
-		} `yaml:"decommission"`
-	}
-	text, err := os.ReadFile(a.opt.Root.Features())
-	if errors.Is(err, os.ErrNotExist) {
-		return DefaultDecommissionTimeout
-	}
-	if err == nil {
-		err = yaml.Unmarshal(text, &features)
-	}
+// features reads the switches of this machine, which can change at any time.
+func (a *Agent) features() features.Features {
+	f, err := features.Load(a.opt.Root.Features())
 	if err != nil {
-		a.log.Warn("features.yml cannot be read; decommission.timeout keeps its default", "error", err)
+		a.log.Warn("features.yml cannot be read; its switches keep their defaults", "error", err)
 	}
-	if features.Decommission.Timeout <= 0 {
-		return DefaultDecommissionTimeout
-	}
-	return time.Duration(features.Decommission.Timeout) * time.Second
+	return f
 }
 
 func (a *Agent) value() string {

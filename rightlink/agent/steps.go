@@ -28,8 +28,11 @@ func (a *Agent) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	return a.persist(ctx, "asking for the instance's own href", never, func() (err error) {
-		a.selfHref, err = a.session.SelfHref(ctx)
+	return a.persist(ctx, "asking for the instance's own href", never, func() error {
+		href, err := a.session.SelfHref(ctx)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.selfHref = href
 		return err
 	})
 }
@@ -205,7 +208,7 @@ func (a *Agent) runner(kind string) scripts.Runner {
 		Root: a.opt.Root, Downloader: a.session, Packages: a.opt.Packages, Past: a.past, Clock: a.opt.Clock, Log: a.log,
 		Machine: scripts.Machine{
 			Identity: a.id, Spool: a.spool, SelfHref: a.selfHref, Distro: scripts.Distro(a.opt.Root),
-			Rebooted: f.Rebooted, DecommissionReason: kind,
+			Rebooted: f.Rebooted, DecommissionReason: kind, Env: a.vars.Env(),
 		},
 	}
 }
@@ -214,6 +217,8 @@ func (a *Agent) runner(kind string) scripts.Runner {
 // of scripts may write for that long.
 func (a *Agent) newAudit(ctx context.Context, id int64, summary string) *audit.Log {
 	entry := audit.New(context.WithoutCancel(ctx), audit.Options{Sink: a.session, ID: id, AuditeeHref: a.selfHref, Summary: summary, Log: a.log})
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.audits = append(a.audits, entry)
 	return entry
 }

@@ -56,6 +56,22 @@ func (r Root) RunDir() string { return r.Join("run/rightlink") }
 // Lock is held by the one running agent.
 func (r Root) Lock() string { return filepath.Join(r.RunDir(), "lock") }
 
+// Secret tells programs on this machine how to reach the local API; only root
+// reads it. The path is that of RightLink 10, and rsc expects it.
+func (r Root) Secret() string { return filepath.Join(r.RunDir(), "secret") }
+
+// Vars holds what a boot remembers: variables of the local API.
+func (r Root) Vars() string { return filepath.Join(r.RunDir(), "state") }
+
+// Events lists the events taken in this boot, so that none is taken twice.
+func (r Root) Events() string { return filepath.Join(r.RunDir(), "events") }
+
+// LoginPolicy is the newest policy of managed logins.
+func (r Root) LoginPolicy() string { return filepath.Join(r.StateDir(), "login_policy.js") }
+
+// LoginUsers lists the accounts that the agent has made.
+func (r Root) LoginUsers() string { return filepath.Join(r.StateDir(), "login_users.js") }
+
 // CA is an additional certificate authority for the platform.
 func (r Root) CA() string { return r.Join("etc/rightscale.d/ca.pem") }
 
@@ -64,6 +80,9 @@ func (r Root) Cloud() string { return r.Join("etc/rightscale.d/cloud") }
 
 // Features is the agent's configuration.
 func (r Root) Features() string { return r.Join("etc/rightscale.d/right_link/features.yml") }
+
+// Bootstrap is the program that installs and upgrades the agent.
+func (r Root) Bootstrap() string { return r.Join("opt/rightscale/bin/bootstrap") }
 
 // OSRelease describes the distribution.
 func (r Root) OSRelease() string { return r.Join("etc/os-release") }

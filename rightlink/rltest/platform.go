@@ -38,6 +38,14 @@ type Platform struct {
 	// Missing answers the polls for missing inputs, one after another.
 	Missing     [][]wire.RightScript
 	Attachments map[string]string // digest to content
+	// Tags are those of the instance.
+	Tags []string
+	// Logins is the login policy.
+	Logins wire.LoginPolicy
+	// Operational are the scripts that the instance may ask for, by name.
+	Operational map[string]wire.RightScript
+	// NoWebSocket lets agents poll for events only.
+	NoWebSocket bool
 	// Faults holds, per call ("PUT /api/right_net/state_recorder/record"),
 	// what its next invocations meet.
 	Faults map[string][]Fault
@@ -51,6 +59,9 @@ type Platform struct {
 	records  []wire.StateRecord
 	declared []wire.DeclareRequest
 	entries  map[string]*Entry
+	pending  []wire.Event
+	pushed   int
+	polls    int
 }
 
 // Entry is an audit entry.
@@ -84,7 +95,8 @@ func (p *Platform) Calls() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(p.calls), func(c string) bool {
-		return strings.HasSuffix(c, wire.PathHealthCheck) || strings.HasSuffix(c, wire.PathChallenge) || strings.HasSuffix(c, "/append")
+		return strings.HasSuffix(c, wire.PathHealthCheck) || strings.HasSuffix(c, wire.PathChallenge) || strings.HasSuffix(c, "/append") ||
+			strings.HasSuffix(c, wire.PathTagsByResource)
 	})
 }
 
@@ -126,6 +138,10 @@ func (p *Platform) Entry(id string) Entry {
 
 // ServeHTTP answers the agent.
 func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/router/") {
+		p.route(w, r)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	call := r.Method + " " + r.URL.Path
@@ -221,6 +237,19 @@ func (p *Platform) authorized(w http.ResponseWriter, r *http.Request, path strin
 			ready, p.Missing = p.Missing[0], p.Missing[1:]
 		}
 		send(w, ready)
+	case wire.PathTagsByResource, wire.PathTagsAdd, wire.PathTagsDelete:
+		p.tags(w, r, path)
+	case wire.PathScheduleScript:
+		var req wire.ScheduleRequest
+		_ = json.NewDecoder(r.Body).Decode(&req)
+		p.schedule(w, req)
+	case wire.PathShutdown:
+		var d wire.Decommission
+		_ = json.NewDecoder(r.Body).Decode(&d)
+		p.push(wire.ActorScheduleDecommission, d)
+		w.WriteHeader(http.StatusNoContent)
+	case wire.PathLoginPolicy:
+		send(w, p.Logins)
 	case wire.PathRecordState:
 		p.record(w, r)
 	case wire.PathAuditEntries:

@@ -4,6 +4,7 @@
 package scripts
 
 import (
+	"maps"
 	"os"
 	"runtime"
 	"sort"
@@ -23,6 +24,9 @@ type Machine struct {
 	Distro   string
 	// Rebooted is true if this is not the first boot of the instance.
 	Rebooted bool
+	// Env are the variables that programs on this machine have set for all
+	// scripts.
+	Env map[string]string
 	// DecommissionReason is reboot, stop or terminate while decommissioning.
 	DecommissionReason string
 }
@@ -31,8 +35,8 @@ type Machine struct {
 const linkLocal = "169.254.0.0/16,169.254.169.254,169.254.169.253"
 
 // Env is the environment of one script. Later entries override earlier ones:
-// the agent's own basics, metadata, user-data, the script's inputs, and last
-// what RightLink itself says. The variables of RightLink 6 and 10 are merged.
+// the agent's own basics, metadata, user-data, the variables of the local API,
+// the script's inputs, and last what RightLink itself says. The variables of RightLink 6 and 10 are merged.
 // The enrolment token is in none of them, under whatever name: a script that
 // calls the platform does so through the agent.
 func Env(m Machine, s wire.RightScript, packages, attachDir string, alreadyRun bool) []string {
@@ -52,6 +56,7 @@ func Env(m Machine, s wire.RightScript, packages, attachDir string, alreadyRun b
 			}
 		}
 	}
+	maps.Copy(env, m.Env)
 	for name, value := range s.Parameters {
 		if name != "" && !strings.ContainsAny(name, "=\x00") && !strings.ContainsRune(value, 0) {
 			env[name] = value

@@ -32,6 +32,8 @@ type call struct {
 	query        url.Values
 	in, out      any
 	policy       Policy
+	// base and version are empty for the API's.
+	base, version string
 	// lineage is the same for every try of one request.
 	lineage string
 }
@@ -44,6 +46,9 @@ func (s *Session) do(ctx context.Context, c call) (http.Header, error) {
 	tries := map[Class]int{}
 	for {
 		token, base := s.current()
+		if c.base != "" {
+			base = c.base
+		}
 		header, err := s.once(ctx, base, c, "Bearer "+token.Reveal())
 		if err == nil || ctx.Err() != nil {
 			return header, err
@@ -96,6 +101,9 @@ func (s *Session) once(ctx context.Context, base string, c call, authorization s
 		return nil, fmt.Errorf("%s %s: %w", c.method, c.path, err)
 	}
 	s.headers(req, authorization, c.lineage)
+	if c.version != "" {
+		req.Header.Set(wire.HeaderAPIVersion, c.version)
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return nil, &Error{Method: c.method, Path: c.path, Err: err}

@@ -186,6 +186,22 @@ func (s *Store) Contact(at time.Time) error {
 	return s.save()
 }
 
+// SetStartupTags notes the tags that the instance had when it booted.
+func (s *Store) SetStartupTags(tags []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.file.StartupTags = append([]string{}, tags...)
+	return s.save()
+}
+
+// SetLogLevel notes the log level for the next start.
+func (s *Store) SetLogLevel(n int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.file.LogLevel = n
+	return s.save()
+}
+
 func writeJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
