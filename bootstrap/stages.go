@@ -152,7 +152,7 @@ func (a *Agent) identity(s userdata.Settings) ([]string, error) {
 // something has that name.
 func (a *Agent) legacySpool(cloudName string) ([]string, error) {
 	path := a.path("var/spool", cloudName)
-	if cloudName == "none" {
+	if cloudName == "none" || cloudName == "rackspace" {
 		return nil, nil // its folder holds the operator's input files
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {

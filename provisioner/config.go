@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-multierror"
 	"github.com/hashicorp/packer-plugin-sdk/common"
@@ -29,6 +31,7 @@ import (
 const (
 	cloudEC2         = "ec2"
 	cloudNone        = "none"
+	cloudAuto        = "auto" // bootstrap's word for finding out
 	modeSeed         = "seed"
 	modePreinstalled = "preinstalled"
 )
@@ -37,8 +40,10 @@ const (
 type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
 
-	// Cloud that the image is for: `ec2`, or `none` for machines without a
-	// metadata service. Default `ec2`.
+	// Cloud that the image is for: `ec2`, `openstack`, `cloudstack`, `gce`,
+	// `azure`, `digitalocean`, `oracle`, `vsphere`, `rackspace`, `nocloud`, or
+	// `none` for machines without any of them. `auto` leaves it to the firmware
+	// of the machine. Default `ec2`.
 	Cloud string `mapstructure:"cloud"`
 	// `seed` (the default): RightLink lies in the image's cache and is installed
 	// on first boot. `preinstalled`: it is installed now.
@@ -86,6 +91,13 @@ type Config struct {
 	ctx      interpolate.Context
 }
 
+// clouds are those that bootstrap knows, and the word for finding out.
+func clouds() []string {
+	return []string{
+		cloudEC2, "openstack", "cloudstack", "gce", "azure", "digitalocean", "oracle", "vsphere", "rackspace", "nocloud", cloudNone, cloudAuto,
+	}
+}
+
 // packageName is the form of RightLink's package names: version, architecture
 // and format.
 func packageName() *regexp.Regexp {
@@ -100,8 +112,8 @@ func (c *Config) prepare(raws ...any) error {
 	defaults(&c.BuildID, c.PackerBuildName)
 	add := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if c.Cloud != cloudEC2 && c.Cloud != cloudNone {
-		add("cloud: %q is not supported; it is %q or %q", c.Cloud, cloudEC2, cloudNone)
+	if !slices.Contains(clouds(), c.Cloud) {
+		add("cloud: %q is not supported; it is one of %s", c.Cloud, strings.Join(clouds(), ", "))
 	}
 	if c.Mode != modeSeed && c.Mode != modePreinstalled {
 		add("mode: %q is not supported; it is %q or %q", c.Mode, modeSeed, modePreinstalled)

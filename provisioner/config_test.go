@@ -51,7 +51,7 @@ func TestPrepare(t *testing.T) {
 	}{
 		"nothing":          {nil, nil},
 		"unknown":          {map[string]any{"clowd": "ec2"}, []string{"clowd"}},
-		"cloud":            {map[string]any{"cloud": "gce"}, []string{`cloud: "gce"`, `"ec2" or "none"`}},
+		"cloud":            {map[string]any{"cloud": "moon"}, []string{`cloud: "moon"`, "ec2, openstack"}},
 		"mode":             {map[string]any{"mode": "x"}, []string{`mode: "x"`}},
 		"version":          {map[string]any{"rightlink_version": "v1"}, []string{`rightlink_version: "v1"`}},
 		"package name":     {map[string]any{"package_files": []string{"/x/agent.deb"}}, []string{"package_files", "rightlink_<version>"}},

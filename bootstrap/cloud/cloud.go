@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
 
 // ErrAbsent means that the cloud answers and has no such thing.
@@ -64,6 +66,8 @@ type Options struct {
 	// Session is a file for what the stages of one boot share, Boot the id of
 	// this boot; without either each asks for itself.
 	Session, Boot string
+	// Run starts the tools of clouds that need some; nil means the real ones.
+	Run run.Runner
 }
 
 // Defaults of Options.
@@ -87,12 +91,37 @@ type provider struct {
 // providers is the table; the first that recognises the hints wins.
 func providers() []provider {
 	return []provider{
+		{"nocloud", recogniseNoCloud, newNoCloud}, // put there on purpose
 		{"ec2", recogniseEC2, newEC2},
-		{"none", func(Hints) bool { return false }, newNone},
+		{"gce", recogniseGCE, newGCE},
+		{"azure", recogniseAzure, newAzure},
+		{"digitalocean", recogniseDigitalOcean, newDigitalOcean},
+		{"oracle", recogniseOracle, newOracle},
+		{"cloudstack", recogniseCloudStack, newCloudStack},
+		{"openstack", recogniseOpenStack, newOpenStack},
+		// A config drive on hardware that says nothing, such as OpenStack's bare metal.
+		{"openstack", func(h Hints) bool { return h.ConfigDrive }, newOpenStack},
+		{"vsphere", recogniseVSphere, newVSphere},
+		{"rackspace", nobody, newRackspace},
+		{"none", nobody, newNone},
 	}
 }
 
-// New returns the cloud of that name ("ec2", "none"); an unknown name is an
+// nobody is for clouds that only the hint file names.
+func nobody(Hints) bool { return false }
+
+// modern is today's word for a cloud that the original named otherwise.
+func modern(name string) string {
+	switch name {
+	case "google":
+		return "gce"
+	case "eucalyptus":
+		return "ec2"
+	}
+	return name
+}
+
+// New returns the cloud of that name ("ec2", "gce", …, "none"); an unknown name is an
 // error that lists the known ones.
 func New(name string, o Options) (Cloud, error) {
 	if o.Root == "" {
@@ -108,7 +137,7 @@ func New(name string, o Options) (Cloud, error) {
 		o.Workers = DefaultWorkers
 	}
 	for _, p := range providers() {
-		if p.name == name {
+		if p.name == modern(name) {
 			return local{p.open(o), o.Root}, nil
 		}
 	}
@@ -119,7 +148,9 @@ func New(name string, o Options) (Cloud, error) {
 func Names() []string {
 	var names []string
 	for _, p := range providers() {
-		names = append(names, p.name)
+		if !slices.Contains(names, p.name) {
+			names = append(names, p.name)
+		}
 	}
 	return names
 }
@@ -129,6 +160,20 @@ type Hints struct {
 	SysVendor, ProductName, ProductVersion, ProductUUID string
 	BIOSVendor, BIOSVersion, BoardVendor, BoardAssetTag string
 	ChassisAssetTag, HypervisorUUID                     string
+
+	// NoCloud and ConfigDrive say that the files or the disk are there.
+	NoCloud, ConfigDrive bool
+}
+
+// LocalHints looks for what is known without firmware or network.
+func (h *Hints) LocalHints(root string) {
+	for _, dir := range SeedDirs() {
+		if _, err := os.Stat(filepath.Join(root, dir, "meta-data")); err == nil {
+			h.NoCloud = true
+		}
+	}
+	h.NoCloud = h.NoCloud || findDrive(root, NoCloudLabels()) != ""
+	h.ConfigDrive = findDrive(root, []string{"config-2", "CONFIG-2"}) != ""
 }
 
 // Recognise returns the name of the cloud that the hints point to, or "".
@@ -154,6 +199,11 @@ type local struct {
 func (l local) UserData(ctx context.Context) ([]byte, error) {
 	if own, err := readInput(l.root, l.Name(), "user-data.txt"); !errors.Is(err, ErrAbsent) {
 		return own, err
+	}
+	if alone(l.Name()) {
+		if extra, err := readInput(l.root, "rightscale", "user-data.txt"); !errors.Is(err, ErrAbsent) {
+			return extra, err
+		}
 	}
 	raw, err := l.Cloud.UserData(ctx)
 	if err != nil && !errors.Is(err, ErrAbsent) {

@@ -93,7 +93,7 @@ func TestNone(t *testing.T) {
 }
 
 func TestUnknownCloud(t *testing.T) {
-	if _, err := New("azure", Options{}); err == nil || !strings.Contains(err.Error(), "ec2, none") {
+	if _, err := New("moon", Options{}); err == nil || !strings.Contains(err.Error(), "ec2, gce, azure, digitalocean, oracle, cloudstack, openstack, vsphere, rackspace, none") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -109,6 +109,16 @@ func TestRecognise(t *testing.T) {
 		"xen swapped": {Hints{BIOSVersion: "4.2.amazon", ProductUUID: "45E12AEC-DCD1-B213-94ED-012345ABCDEF"}, "ec2"},
 		"other xen":   {Hints{SysVendor: "Xen", BIOSVersion: "4.11", ProductUUID: "EC2E1916-9099-7CAF-FD21-012345ABCDEF"}, ""},
 		"qemu":        {Hints{SysVendor: "QEMU"}, ""},
+		"gce":         {Hints{SysVendor: "Google", ProductName: "Google Compute Engine"}, "gce"},
+		"azure":       {Hints{SysVendor: "Microsoft Corporation", ChassisAssetTag: "7783-7084-3265-9085-8269-3286-77"}, "azure"},
+		"hyper-v":     {Hints{SysVendor: "Microsoft Corporation", ProductName: "Virtual Machine"}, ""},
+		"droplet":     {Hints{SysVendor: "DigitalOcean", ProductName: "Droplet"}, "digitalocean"},
+		"oracle":      {Hints{SysVendor: "QEMU", ChassisAssetTag: "OracleCloud.com"}, "oracle"},
+		"cloudstack":  {Hints{SysVendor: "Apache Software Foundation", ProductName: "CloudStack KVM Hypervisor"}, "cloudstack"},
+		"nova":        {Hints{SysVendor: "OpenStack Foundation", ProductName: "OpenStack Nova"}, "openstack"},
+		"ironic":      {Hints{SysVendor: "Dell", ConfigDrive: true}, "openstack"},
+		"vmware":      {Hints{SysVendor: "VMware, Inc.", ProductName: "VMware Virtual Platform"}, "vsphere"},
+		"cidata":      {Hints{SysVendor: "QEMU", NoCloud: true}, "nocloud"},
 		"nothing":     {Hints{}, ""},
 	}
 	for name, tc := range tests {

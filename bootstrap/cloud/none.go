@@ -15,20 +15,22 @@ import (
 )
 
 // none is a machine without metadata service: an operator, or whatever made the
-// machine, puts files into /var/spool/none.
-type none struct{ root string }
+// machine, puts files into /var/spool/<name>. Rackspace's first cloud works
+// like that too.
+type none struct{ root, name, prefix string }
 
-func newNone(o Options) Cloud { return none{o.Root} }
+func newNone(o Options) Cloud      { return none{o.Root, "none", "NONE_"} }
+func newRackspace(o Options) Cloud { return none{o.Root, "rackspace", "RAX_"} }
 
-func (none) Name() string      { return "none" }
-func (none) EnvPrefix() string { return "NONE_" }
-func (none) Requests() int64   { return 0 }
+func (n none) Name() string      { return n.name }
+func (n none) EnvPrefix() string { return n.prefix }
+func (none) Requests() int64     { return 0 }
 
 // Fingerprint: reading the files is as cheap.
 func (none) Fingerprint(context.Context, string) (string, error) { return "", nil }
 
 func (n none) UserData(context.Context) ([]byte, error) {
-	return readInput(n.root, "none", "user-data.txt")
+	return readInput(n.root, n.name, "user-data.txt")
 }
 
 // MetaData reads key=value pairs, one per line or separated by "&". Keys stay
@@ -36,7 +38,7 @@ func (n none) UserData(context.Context) ([]byte, error) {
 // instance knows it by one name.
 func (n none) MetaData(context.Context) (*Tree, error) {
 	t := &Tree{Dir: true}
-	raw, err := readInput(n.root, "none", "meta-data.txt")
+	raw, err := readInput(n.root, n.name, "meta-data.txt")
 	if err != nil && !errors.Is(err, ErrAbsent) {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func (n none) InstanceID(ctx context.Context) (string, error) {
 	if id := instanceID(t); id != "" {
 		return id, nil
 	}
-	return "", fmt.Errorf("instance id (instance-id=… in /var/spool/none/meta-data.txt, DMI, /etc/machine-id): %w", ErrAbsent)
+	return "", fmt.Errorf("instance id (instance-id=… in /var/spool/%s/meta-data.txt, DMI, /etc/machine-id): %w", n.name, ErrAbsent)
 }
 
 func instanceID(t *Tree) string {
@@ -89,10 +91,5 @@ func (n none) LoginKey(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, key := range []string{"public-keys/0/openssh-key", "openssh-key"} {
-		if v, ok := t.Get(key); ok && v != "" {
-			return v, nil
-		}
-	}
-	return "", ErrAbsent
+	return loginKey(t)
 }

@@ -53,7 +53,8 @@ type Facts struct {
 	// Virt is kvm, xen, amazon, vmware, microsoft, qemu, …, or none.
 	Virt string `json:"virt"`
 
-	// Cloud is the word of /etc/rightscale.d/cloud, else what DMI hints at, else none.
+	// Cloud is the word of /etc/rightscale.d/cloud (unless that is auto), else what
+	// firmware, files and disks hint at, else none.
 	Cloud string `json:"cloud"`
 	// CloudSource says which of them: file, dmi or default.
 	CloudSource string `json:"cloud_source"`
@@ -114,7 +115,7 @@ const unknown = "unknown"
 
 // cloud is the hint file's word, else what the firmware says.
 func (t tree) cloud(hints cloud.Hints) (name, source string) {
-	if words := strings.Fields(t.text("etc/rightscale.d/cloud")); len(words) > 0 {
+	if words := strings.Fields(t.text("etc/rightscale.d/cloud")); len(words) > 0 && words[0] != "auto" {
 		return words[0], "file"
 	}
 	if name := cloud.Recognise(hints); name != "" {

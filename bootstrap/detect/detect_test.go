@@ -168,10 +168,15 @@ func TestVirtContainerCloud(t *testing.T) {
 		"bare metal":      {files{dmi + "sys_vendor": "Amazon EC2", dmi + "product_name": "c5.metal"}, "none  ec2 dmi"},
 		"ec2 on xen":      {files{dmi + "bios_vendor": "Xen", dmi + "bios_version": "4.11.amazon", "sys/hypervisor/uuid": "ec2f58c6-1234"}, "xen  ec2 dmi"},
 		"file wins":       {files{dmi + "sys_vendor": "Amazon EC2", "etc/rightscale.d/cloud": "none\n"}, "amazon  none file"},
+		"auto":            {files{dmi + "sys_vendor": "Amazon EC2\n", "etc/rightscale.d/cloud": "auto\n"}, "amazon  ec2 dmi"},
 		"blank file":      {files{"etc/rightscale.d/cloud": " \n"}, "none  none default"},
 		"qemu":            {files{dmi + "sys_vendor": "QEMU"}, "qemu  none default"},
 		"kvm":             {files{dmi + "sys_vendor": "Red Hat", dmi + "product_name": "KVM"}, "kvm  none default"},
 		"azure":           {files{dmi + "sys_vendor": "Microsoft Corporation", dmi + "product_name": "Virtual Machine"}, "microsoft  none default"},
+		"azure, really":   {files{dmi + "sys_vendor": "Microsoft Corporation", dmi + "product_name": "Virtual Machine", dmi + "chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n"}, "microsoft  azure dmi"},
+		"seed files":      {files{"var/lib/cloud/seed/nocloud/meta-data": "x"}, "none  nocloud dmi"},
+		"config drive":    {files{"dev/disk/by-label/config-2": "x"}, "none  openstack dmi"},
+		"vmware":          {files{dmi + "sys_vendor": "VMware, Inc."}, "vmware  vsphere dmi"},
 		"surface":         {files{dmi + "sys_vendor": "Microsoft Corporation", dmi + "product_name": "Surface"}, "none  none default"},
 		"flag only":       {files{"proc/cpuinfo": "processor: 0\nflags\t\t: fpu hypervisor\n"}, "vm-other  none default"},
 		"no flag":         {files{"proc/cpuinfo": "flags\t\t: fpu hypervisorx\n"}, "none  none default"},
@@ -199,6 +204,14 @@ func TestThisMachine(t *testing.T) {
 		t.Errorf("facts are missing: %+v", f)
 	}
 	t.Logf("%+v", f)
+}
+
+// BenchmarkDetect shows that a machine is recognised in well under 5 ms, and
+// without a network.
+func BenchmarkDetect(b *testing.B) {
+	for b.Loop() {
+		_, _ = Detect("/")
+	}
 }
 
 func FuzzOSRelease(f *testing.F) {

@@ -12,11 +12,13 @@ import (
 // dmi reads what the firmware says about the machine.
 func (t tree) dmi() cloud.Hints {
 	id := func(name string) string { return t.line("sys/class/dmi/id/" + name) }
-	return cloud.Hints{
+	h := cloud.Hints{
 		SysVendor: id("sys_vendor"), ProductName: id("product_name"), ProductVersion: id("product_version"), ProductUUID: id("product_uuid"),
 		BIOSVendor: id("bios_vendor"), BIOSVersion: id("bios_version"), BoardVendor: id("board_vendor"), BoardAssetTag: id("board_asset_tag"),
 		ChassisAssetTag: id("chassis_asset_tag"), HypervisorUUID: t.line("sys/hypervisor/uuid"),
 	}
+	h.LocalHints(t.root)
+	return h
 }
 
 // virt names the hypervisor in the words of systemd-detect-virt.
