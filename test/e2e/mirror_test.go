@@ -37,14 +37,14 @@ func TestMirror(t *testing.T) {
 	publish("init", dir)
 	agent := s.Bin("rightlink")
 	publish("add", dir, "--channel", "stable", packaged(ctx, t, s, agent, "0.1.0"))
-	image := mirrorImage(ctx, t, s, filepath.Join(dir, "metadata", "1.root.json"))
+	s.Image = mirrorImage(ctx, t, s, filepath.Join(dir, "metadata", "1.root.json"))
 
 	const server = "mirror-1"
 	_, err := s.Platform.Admin(ctx, "server-template", "upload", filepath.Join(s.Repo, "test", "e2e", "testdata", "mirror", "mirror.yml"))
 	require.NoError(t, err)
 	_, err = s.Platform.Admin(ctx, "server", "create", server, "--server-template", "Mirror test")
 	require.NoError(t, err)
-	require.NoError(t, s.LaunchServer(ctx, chain.Role{Name: server, UserData: "query", Image: image}))
+	require.NoError(t, s.LaunchServer(ctx, chain.Role{Name: server, UserData: "query"}))
 	id := s.InstanceOf(server)
 	t.Cleanup(func() { _ = s.Cloud.KeepConsole(id, server) })
 	require.NoError(t, s.Platform.WaitState(ctx, server, "operational"))
