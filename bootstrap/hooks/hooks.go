@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package hooks puts the stages of bootstrap into the boot of the machine:
-// systemd units, or LSB init scripts where systemd is not the init system. It is
+// systemd units, or init scripts (LSB's or OpenRC's) where systemd is not the
+// init system. It is
 // the only code that talks to init tools (systemctl, update-rc.d, chkconfig,
 // insserv), in a running system and in a chroot.
 package hooks
@@ -91,10 +92,9 @@ func New(root string, init detect.Init, live bool, r run.Runner) (*Manager, erro
 		m.init = lsb{m}
 	case detect.OpenRC:
 		// Debian's OpenRC runs LSB scripts; Alpine's and Gentoo's do not.
-		if !m.has("update-rc.d") {
-			return nil, fmt.Errorf("%w: OpenRC needs LSB scripts (update-rc.d is not there)", ErrInit)
+		if m.init = (openrc{m}); m.has("update-rc.d") {
+			m.init = lsb{m}
 		}
-		m.init = lsb{m}
 	case detect.InitNone:
 		if !m.isDir("etc/init.d") {
 			return nil, fmt.Errorf("%w below %s: neither systemd nor /etc/init.d; install one of them first", ErrInit, root)
@@ -219,7 +219,7 @@ func (m *Manager) StopAgent(ctx context.Context) error {
 func (m *Manager) RemoveAll(ctx context.Context) ([]string, error) {
 	var removed []string
 	var errs []error
-	for _, init := range []system{systemd{m}, lsb{m}} {
+	for _, init := range []system{systemd{m}, lsb{m}, openrc{m}} {
 		paths, err := m.removeFrom(ctx, init)
 		removed = append(removed, paths...)
 		errs = append(errs, err)

@@ -72,7 +72,7 @@ func tree(t *testing.T, root string) []string {
 }
 
 func TestGolden(t *testing.T) {
-	for init, dir := range map[detect.Init]string{detect.Systemd: "etc/systemd/system", detect.SysV: "etc/init.d"} {
+	for init, dir := range map[detect.Init]string{detect.Systemd: "etc/systemd/system", detect.SysV: "etc/init.d", detect.OpenRC: "etc/init.d"} {
 		root := t.TempDir()
 		dirs(t, root, "etc/rc2.d")
 		m, _ := manager(t, root, init, false)
@@ -83,10 +83,14 @@ func TestGolden(t *testing.T) {
 			if init == detect.Systemd {
 				name += ".service"
 			}
+			suffix := ""
+			if init == detect.OpenRC {
+				suffix = ".openrc"
+			}
 			got, err := os.ReadFile(filepath.Join(root, dir, name))
 			require.NoError(t, err)
 			require.NotContains(t, string(got), "@", "every placeholder is filled")
-			golden := filepath.Join("testdata", name+".golden")
+			golden := filepath.Join("testdata", name+suffix+".golden")
 			if *update {
 				require.NoError(t, os.WriteFile(golden, got, 0o644))
 			}
@@ -213,6 +217,19 @@ func TestLife(t *testing.T) {
 	}
 }
 
+func TestOpenRC(t *testing.T) {
+	root := t.TempDir()
+	dirs(t, root, "etc/init.d", "etc/runlevels/default", "etc/periodic/daily")
+	m, r := manager(t, root, detect.OpenRC, true)
+	life(t, m, root)
+	require.Empty(t, r.argv, "links are all that it needs")
+	_, err := m.RegisterImage(context.Background())
+	require.NoError(t, err)
+	require.NoError(t, m.StartAgent(context.Background()))
+	require.NoError(t, m.StopAgent(context.Background()))
+	require.Equal(t, []string{"rc-service rightboot start", "rc-service rightscale start", "rc-service rightlink start", "rc-service --ifstarted rightlink stop"}, r.argv)
+}
+
 func TestStartLSB(t *testing.T) {
 	root := t.TempDir()
 	dirs(t, root, "etc/rc2.d")
@@ -226,13 +243,11 @@ func TestStartLSB(t *testing.T) {
 
 func TestNoInit(t *testing.T) {
 	root := t.TempDir()
-	for _, init := range []detect.Init{detect.InitNone, detect.OpenRC} {
-		_, err := hooks.New(root, init, false, &recorder{})
-		require.ErrorIs(t, err, hooks.ErrInit)
-	}
+	_, err := hooks.New(root, detect.InitNone, false, &recorder{})
+	require.ErrorIs(t, err, hooks.ErrInit)
 	dirs(t, root, "etc/init.d")
 	m, _ := manager(t, root, detect.InitNone, false)
-	_, err := m.RegisterImage(context.Background())
+	_, err = m.RegisterImage(context.Background())
 	require.ErrorIs(t, err, hooks.ErrInit, "no tool and no rc2.d")
 	m, _ = manager(t, root, detect.InitNone, false)
 	_, err = m.RemoveAll(context.Background())
