@@ -5,6 +5,9 @@
 // internal/agents/dist, from where the plugin embeds them. Files that would
 // not change are left alone, so that builds stay quick; several runs at once
 // do each other no harm.
+//
+// With a folder as argument it writes RightLink's packages there, in all formats,
+// for a mirror.
 package main
 
 import (
@@ -13,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,13 +31,17 @@ import (
 )
 
 func main() {
-	if err := generate(context.Background()); err != nil {
+	packages := ""
+	if len(os.Args) > 1 {
+		packages = os.Args[1]
+	}
+	if err := generate(context.Background(), packages); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func generate(ctx context.Context) error {
+func generate(ctx context.Context, packages string) error {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
@@ -49,7 +57,13 @@ func generate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	g := generator{root: root, dist: filepath.Join(root, "internal/agents/dist"), tmp: tmp, at: at}
+	g := generator{root: root, dist: filepath.Join(root, "internal/agents/dist"), tmp: tmp, at: at, packages: packages}
+	if packages != "" {
+		if g.packages, err = filepath.Abs(packages); err != nil {
+			return err
+		}
+		return errors.Join(os.MkdirAll(g.packages, 0o755), g.all(ctx, "amd64"), g.all(ctx, "arm64"))
+	}
 	if err := os.MkdirAll(g.dist, 0o755); err != nil {
 		return err
 	}
@@ -73,7 +87,9 @@ func moduleRoot(ctx context.Context) (string, error) {
 type generator struct {
 	root, dist, tmp string
 	at              time.Time
-	made            []string
+	// packages is where all packages go instead; empty for dist.
+	packages string
+	made                []string
 }
 
 // limits of the stripped binaries in bytes.
@@ -117,6 +133,27 @@ func (g *generator) rightlink(ctx context.Context, arch string) error {
 		g.put(build.FileName(in.Version, arch, build.KindDeb), debian.Bytes()),
 		g.put(build.FileName(in.Version, arch, build.KindTarball), tarball.Bytes()),
 	)
+}
+
+// all builds every package of an architecture.
+func (g *generator) all(ctx context.Context, arch string) error {
+	binary, err := g.compile(ctx, "./cmd/rightlink", arch, rightlinkLimit)
+	if err != nil {
+		return err
+	}
+	in := build.Input{Version: version.Package(), Arch: arch, Binary: binary, Time: g.at}
+	for kind, make := range map[string]func(io.Writer, build.Input) error{
+		build.KindDeb: build.Deb, build.KindRPM: build.RPM, build.KindTarball: build.Tarball,
+	} {
+		var b bytes.Buffer
+		if err := make(&b, in); err != nil {
+			return err
+		}
+		if err := atomicfile.Write(filepath.Join(g.packages, build.FileName(in.Version, arch, kind)), b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // compile builds a static, stripped binary whose bytes depend on the sources
