@@ -89,7 +89,7 @@ type generator struct {
 	at              time.Time
 	// packages is where all packages go instead; empty for dist.
 	packages string
-	made                []string
+	made     []string
 }
 
 // limits of the stripped binaries in bytes.
