@@ -102,6 +102,9 @@ func (a *Agent) Supervise(ctx context.Context, output io.Writer) error {
 	if errors.Is(err, supervise.ErrRunning) {
 		return nil
 	}
+	if errors.Is(err, supervise.ErrGivenUp) {
+		return errors.Join(err, a.end("rightlink", Outcome{Result: status.Failed, Detail: oneLine(err)}))
+	}
 	return err
 }
 

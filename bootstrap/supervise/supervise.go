@@ -47,13 +47,17 @@ type Options struct {
 	Log    *slog.Logger
 	// Output gets what the command prints.
 	Output io.Writer
-	// StopLimit, MinDelay and Healthy are for tests; 0 means the real ones.
-	StopLimit, MinDelay, Healthy time.Duration
+	// The rest is for tests; 0 means the real ones. Failures is how often in a
+	// row the command may fail, Memory what it may use, Watchdog how long it may
+	// be silent once it has spoken up.
+	StopLimit, MinDelay, Healthy, Watchdog, CheckEvery time.Duration
+	Memory                                             int64
+	Failures                                           int
 }
 
 // Run is the monitor. It ends when ctx ends (then the command gets SIGTERM and
-// StopLimit to end), when Before says ErrDone, or when the command ends with
-// exit code 0, which is how it says that its work is over.
+// StopLimit to end), when Before says ErrDone, when the command ends with exit
+// code 0, which is how it says that its work is over, or with ErrGivenUp.
 func Run(ctx context.Context, o Options) error {
 	release, err := hold(o.Root)
 	if err != nil {
@@ -67,6 +71,7 @@ func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	delay := backoff.NewExponentialBackOff()
 	delay.InitialInterval, delay.MaxInterval, delay.Multiplier, delay.RandomizationFactor = o.MinDelay, maxDelay, 2, 0.25
+	failures := 0
 	for {
 		started := time.Now()
 		err := o.once(ctx)
@@ -83,6 +88,13 @@ func Run(ctx context.Context, o Options) error {
 		}
 		if time.Since(started) >= o.Healthy {
 			delay.Reset()
+			failures = 0
+		}
+		if !errors.Is(err, errBefore) { // a platform that is away is waited for
+			failures++
+		}
+		if failures >= o.Failures {
+			return fmt.Errorf("%w: %w", ErrGivenUp, err)
 		}
 		pause := delay.NextBackOff()
 		o.Log.Warn("command failed, starts again", "command", o.Argv[0], "error", err, "in", pause.Round(time.Millisecond))
@@ -104,14 +116,29 @@ func (o Options) withDefaults() Options {
 	if o.Healthy == 0 {
 		o.Healthy = healthy
 	}
+	if o.Watchdog == 0 {
+		o.Watchdog = watchdogLimit
+	}
+	if o.CheckEvery == 0 {
+		o.CheckEvery = checkEvery
+	}
+	if o.Memory == 0 {
+		o.Memory = memoryLimit
+	}
+	if o.Failures == 0 {
+		o.Failures = maxFailures
+	}
 	return o
 }
+
+// errBefore marks a start that was not tried.
+var errBefore = errors.New("before the start")
 
 // once prepares, starts and awaits the command.
 func (o Options) once(ctx context.Context) error {
 	if o.Before != nil {
 		if err := o.Before(ctx); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errBefore, err)
 		}
 	}
 	if ctx.Err() != nil {
@@ -123,11 +150,17 @@ func (o Options) once(ctx context.Context) error {
 	// Only the agent itself is told: what its scripts have started lives on.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = o.StopLimit
+	g := newGuard(o)
+	defer g.close()
+	cmd.Env = append(os.Environ(), g.env()...)
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	o.Log.Info("started", "command", o.Argv[0], "pid", cmd.Process.Pid)
+	done := make(chan struct{})
+	go g.watch(cmd.Process, done)
 	err := cmd.Wait()
+	close(done)
 	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {
 		return nil // ended well; something it started still holds its output
 	}

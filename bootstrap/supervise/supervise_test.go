@@ -67,6 +67,48 @@ func TestRestartsUntilDone(t *testing.T) {
 	require.False(t, running)
 }
 
+// TestLimits: a command that grows, or falls silent, is started again; one that
+// never lives is given up.
+func TestLimits(t *testing.T) {
+	tests := map[string]struct {
+		script string
+		change func(*supervise.Options)
+	}{
+		"memory": {"exec sleep 60", func(o *supervise.Options) { o.Memory = 1 }},
+		"silent": {"/bin/true; python3 -c 'import os,socket;s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM);s.sendto(b\"WATCHDOG=1\",os.environ[\"NOTIFY_SOCKET\"])'; exec sleep 60",
+			func(o *supervise.Options) { o.Watchdog = 50 * time.Millisecond }},
+		"crash": {"exit 1", func(*supervise.Options) {}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			root, err := os.MkdirTemp("", "s") // the path of a socket is short
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = os.RemoveAll(root) })
+			log := filepath.Join(root, "log")
+			o := options(root, "echo x >>"+log+"; "+tc.script)
+			o.CheckEvery, o.Failures = 20*time.Millisecond, 3
+			tc.change(&o)
+			require.ErrorIs(t, supervise.Run(t.Context(), o), supervise.ErrGivenUp)
+			require.Equal(t, 3, lines(t, log))
+		})
+	}
+}
+
+// TestPlatformAway: not being able to enrol is no reason to give up.
+func TestPlatformAway(t *testing.T) {
+	o := options(t.TempDir(), "exit 0")
+	o.Failures = 2
+	calls := 0
+	o.Before = func(context.Context) error {
+		if calls++; calls < 6 {
+			return errors.New("no route")
+		}
+		return nil
+	}
+	require.NoError(t, supervise.Run(t.Context(), o))
+	require.Equal(t, 6, calls)
+}
+
 func TestBefore(t *testing.T) {
 	o := options(t.TempDir(), "exit 0")
 	calls := 0
