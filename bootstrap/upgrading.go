@@ -53,7 +53,7 @@ func (a *Agent) Upgrade(ctx context.Context, o UpgradeOptions) (string, error) {
 	}
 	defer unlock()
 	if _, err := os.Stat(a.path(userdata.IdentityPath)); err != nil {
-		return "dormant: there is no agent to upgrade", nil //nolint:nilerr // that is what no identity means
+		return "dormant: there is no agent to upgrade", nil
 	}
 	facts, _ := detect.Detect(a.Root) // what is installed says more than what is detected
 	find := a.obtainer(facts, a.spooledSettings())
@@ -238,10 +238,10 @@ func (o *obtainer) toPatch(ctx context.Context, from upgrade.Label, asked bool, 
 		return nil, err
 	}
 	f, ok := cat.Patch(from.Version, o.m.Facts.Arch)
-	if !ok || f.Info.Patch <= from.Patch {
+	if !ok || f.Patch <= from.Patch {
 		return nil, nil //nolint:nilnil // nothing to do
 	}
-	to := upgrade.Label{Version: from.Version, Patch: f.Info.Patch}
+	to := upgrade.Label{Version: from.Version, Patch: f.Patch}
 	if !asked && j.IsRefused(to) {
 		return nil, fmt.Errorf("RightLink %s: %w", to, upgrade.ErrRefused)
 	}

@@ -90,7 +90,7 @@ func (u *Upgrader) Load() (Journal, error) {
 		return j, err
 	}
 	if json.Unmarshal(text, &j) != nil {
-		return Journal{}, nil
+		return Journal{}, nil //nolint:nilerr // damaged: as if nothing had been
 	}
 	return j, nil
 }

@@ -177,7 +177,7 @@ func (u *Upgrader) watch(ctx context.Context, old int) error {
 		}
 		if why = err; err != nil || pid != last {
 			last, streak = pid, 0
-			return false, nil
+			return false, nil //nolint:nilerr // it is told when the time is over
 		}
 		streak++
 		return time.Duration(streak)*delay >= settle, nil

@@ -228,7 +228,7 @@ func (c *Client) send(ctx context.Context, p place, offset int64, s *signing) (*
 			return nil, err
 		}
 	}
-	resp, err := c.http.Do(req) //nolint:bodyclose // the caller closes it
+	resp, err := c.http.Do(req)
 	if err != nil {
 		var wrapped *url.Error
 		if errors.As(err, &wrapped) {

@@ -183,11 +183,11 @@ func (c *Catalogue) ByDigest(sum string) (File, bool) {
 func (c *Catalogue) Patch(version, arch string) (File, bool) {
 	var best File
 	for _, f := range c.Files {
-		if f.Format == pkgname.Patch && f.Version == version && f.Arch == arch && f.Info.Patch > best.Info.Patch {
+		if f.Format == pkgname.Patch && f.Version == version && f.Arch == arch && f.Patch > best.Patch {
 			best = f
 		}
 	}
-	return best, best.Info.Patch > 0
+	return best, best.Patch > 0
 }
 
 // Document is one metadata file as it was signed.

@@ -112,13 +112,13 @@ func (u *update) updateRoot() error {
 // trusted reads the last trusted document of a role, if the keys of today's
 // root vouch for it: new keys make forgotten what old ones signed, which ends
 // version numbers that were driven up.
-func (u *update) trusted(role string, into any) (document, bool) {
+func (u *update) trusted(role string, into any) bool {
 	raw, err := os.ReadFile(u.file(role))
 	if err != nil {
-		return document{}, false
+		return false
 	}
 	d, err := parse(raw, role, into)
-	return d, err == nil && u.root.vouches(role, d) == nil
+	return err == nil && u.root.vouches(role, d) == nil
 }
 
 // updateTimestamp gets the one document whose name never changes. It must not
@@ -137,7 +137,7 @@ func (u *update) updateTimestamp() (*indexDoc, error) {
 		return nil, err
 	}
 	old := &indexDoc{}
-	if _, ok := u.trusted(roleTimestamp, old); ok {
+	if u.trusted(roleTimestamp, old) {
 		switch {
 		case t.Version < old.Version:
 			return nil, older("timestamp.json", t.Version, old.Version)
@@ -167,7 +167,7 @@ func (u *update) updateSnapshot(t *indexDoc) (*indexDoc, error) {
 		return nil, fmt.Errorf("%w: timestamp.json names no snapshot", ErrRefused)
 	}
 	old := &indexDoc{}
-	_, known := u.trusted(roleSnapshot, old)
+	known := u.trusted(roleSnapshot, old)
 	s := &indexDoc{}
 	raw, err := u.named(roleSnapshot, want, maxSnapshot, s)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestLife(t *testing.T) {
 	require.False(t, ok)
 	p, ok := cat.Patch("0.1.0", "amd64")
 	require.True(t, ok)
-	require.Equal(t, 3, p.Info.Patch)
+	require.Equal(t, 3, p.Patch)
 	f, ok := cat.Named("rightlink_0.2.0_amd64.deb")
 	require.True(t, ok)
 	require.Equal(t, pkgname.Info{Version: "0.2.0", Arch: "amd64", Format: "deb", Channels: []string{"beta"}}, f.Info)
