@@ -123,8 +123,12 @@ func (o *obtainer) find(ctx context.Context, want string) (p obtained, err error
 func retry(ctx context.Context, op func() error) error {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.Multiplier = 5*time.Second, 3
+	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := op()
+		if ctx.Err() == nil {
+			last = err
+		}
 		for _, useless := range []error{packages.ErrChecksum, packages.ErrTarball, packages.ErrNoPackage, mirrors.ErrNone, mirrors.ErrUntrusted, fetch.ErrSpace, trust.ErrRoot} {
 			if errors.Is(err, useless) {
 				err = backoff.Permanent(err)
@@ -133,6 +137,9 @@ func retry(ctx context.Context, op func() error) error {
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(b), backoff.WithMaxTries(installTries), backoff.WithMaxElapsedTime(0))
+	if err != nil && last != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w (%w)", last, context.Cause(ctx)) // why it was tried again says more
+	}
 	return err
 }
 
