@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -124,7 +125,7 @@ func (a *Agent) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalLimit)
 	defer cancel()
 	a.mu.Lock()
-	entries := a.audits
+	entries := slices.Clone(a.audits) // a thread that ends takes its own out
 	a.mu.Unlock()
 	for _, entry := range entries {
 		if err := entry.Close(ctx); err != nil {
