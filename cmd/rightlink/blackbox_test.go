@@ -80,6 +80,9 @@ func start(t *testing.T, binary string, root paths.Root, jobs string) *process {
 		jobs = "13 rightlink.service restart running"
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "systemctl"), []byte("#!/bin/sh\ncat <<'X'\n"+jobs+"\nX\n"), 0o700))
+	for _, name := range []string{"reboot", "poweroff", "useradd"} { // never those of this machine
+		require.NoError(t, os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\necho "+name+" $* >>"+root.Join("ran")+"\n"), 0o700))
+	}
 	p := &process{cmd: exec.CommandContext(context.Background(), binary, "--root", string(root), "run")}
 	p.cmd.Env = []string{"PATH=" + tools + ":" + os.Getenv("PATH"), "SECRET_OF_THE_HOST=x", "LOG_LEVEL=debug"}
 	p.cmd.Stdout, p.cmd.Stderr = p, p

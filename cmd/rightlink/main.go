@@ -15,14 +15,17 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/agent"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/enroll"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/identity"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
+	"github.com/rightimage/packer-plugin-rightimage/rightlink/tools"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
@@ -42,13 +45,29 @@ usage: rightlink [--root DIR] COMMAND [options]
   status [--json]       show the state of the agent on this machine
   version               show the version
 
+The program answers to these names too, each with its own --help: rs_config,
+rs_connect, rs_log_level, rs_reenroll, rs_run_right_script, rs_shutdown, rs_state,
+rs_tag.
+
 Where to look: /var/lib/rightscale-identity is the identity (from the user-data,
 written by bootstrap), /var/lib/rightscale/right_link holds the state, and
 "journalctl -u rightlink" shows the log. Set LOG_LEVEL=debug for more of it.
 --root DIR takes all paths below DIR; it is for tests.
 `
 
-func main() { os.Exit(command(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if code, known := called(filepath.Base(os.Args[0]), os.Args[1:]); known {
+		os.Exit(code)
+	}
+	os.Exit(command(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// called runs the rs_* command by whose name the program was started.
+func called(name string, args []string) (code int, known bool) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	return tools.Run(ctx, name, args, tools.Env{Root: "/", Stdout: os.Stdout, Stderr: os.Stderr, Commands: run.Exec{}})
+}
 
 // options of all commands.
 type options struct {
@@ -95,13 +114,14 @@ func command(args []string, stdout, stderr io.Writer) int {
 func dispatch(name string, o options, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	log := logger(stderr)
+	level := new(slog.LevelVar)
+	log := logger(stderr, level, name == "run")
 	switch name {
 	case "enroll":
 		_, err := enroll.Run(ctx, enroll.Options{Root: paths.Root(o.root), Version: version.String(), Timeout: o.timeout.d, Log: log})
 		return report("enroll", err, enroll.ExitCode(err), stderr)
 	case "run":
-		return runAgent(ctx, o, log, stderr)
+		return runAgent(ctx, o, log, level, stderr)
 	case "status":
 		return status(paths.Root(o.root), o.json, stdout, stderr)
 	default:
@@ -110,13 +130,17 @@ func dispatch(name string, o options, stdout, stderr io.Writer) int {
 	}
 }
 
-func runAgent(ctx context.Context, o options, log *slog.Logger, stderr io.Writer) int {
+func runAgent(ctx context.Context, o options, log *slog.Logger, level *slog.LevelVar, stderr io.Writer) int {
 	notify := func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {
 			log.Debug("telling systemd", "error", err)
 		}
 	}
-	err := agent.Run(ctx, agent.Options{Root: paths.Root(o.root), Version: version.String(), Log: log, Notify: notify})
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the watchdog's settings cannot be read", "error", err)
+	}
+	err = agent.Run(ctx, agent.Options{Root: paths.Root(o.root), Version: version.String(), Log: log, Level: level, Watchdog: watchdog, Notify: notify})
 	if errors.Is(err, identity.ErrAbsent) {
 		notify("READY=1")
 		log.Info("dormant", "reason", err)
@@ -158,12 +182,4 @@ func parse(set *flag.FlagSet, args []string, stdout io.Writer) (code int, done b
 		return enroll.ExitUsage, true
 	}
 	return 0, false
-}
-
-func logger(stderr io.Writer) *slog.Logger {
-	var level slog.Level // info
-	if text := os.Getenv("LOG_LEVEL"); text != "" {
-		_ = level.UnmarshalText([]byte(text)) // an unknown word leaves info
-	}
-	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -5,6 +5,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
@@ -59,6 +61,19 @@ func (s *Server) sessionsInstance(w http.ResponseWriter, r *http.Request) {
 		PublicIPs: inst.PublicIPs, PrivateIPs: inst.PrivateIPs, PricingType: "fixed", CloudSpecific: map[string]any{},
 		CreatedAt: wire.FormatTime(inst.CreatedAt), UpdatedAt: wire.FormatTime(inst.UpdatedAt), Actions: []map[string]string{},
 	})
+}
+
+// showInstance shows an agent its own instance under its href.
+func (s *Server) showInstance(w http.ResponseWriter, r *http.Request) {
+	inst, _, err := s.fleet.Self(r.Context(), session(r))
+	if err == nil && r.URL.Path != fleet.InstanceHref(inst) {
+		err = fmt.Errorf("instance %s: %w", clip(chi.URLParam(r, "instance")), store.ErrNotFound)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.sessionsInstance(w, r)
 }
 
 // declareRequest is wire.DeclareRequest as servers must take it.

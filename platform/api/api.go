@@ -65,6 +65,7 @@ func (s *Server) Handler() http.Handler {
 		for _, path := range []string{wire.PathSessionsInstance, "/session/instance"} {
 			r.Get(path, s.sessionsInstance)
 		}
+		r.Get("/clouds/{cloud}/instances/{instance}", s.showInstance)
 		r.Post(wire.PathDeclare, s.declare)
 		r.Get(wire.PathBootBundle, s.bootBundle)
 		r.Get(wire.PathMissingAttributes, s.missingAttributes)

@@ -109,6 +109,8 @@ func (l local) Upgrade(ctx context.Context, version string) error {
 	return err
 }
 
+func (l local) LoginMode() string { return l.a.features().Value(features.ManagedLogin) }
+
 func (l local) ManageLogin(ctx context.Context, mode string) error {
 	on := mode != "off" // compat is the original's word for an older way of doing the same
 	value := "off"

@@ -212,6 +212,7 @@ func TestLocalAPI(t *testing.T) {
 			{"POST", "/rll/run/recipe?recipe=a", "", 422, "not recipes"},
 			{"POST", "/rll/upgrade?version=2.0.0", "", 200, "begun"},
 			{"POST", "/rll/upgrade?exec=/tmp/x", "", 422, "trusted packages"},
+			{"GET", "/rll/login/control", "", 200, "enable_login=off\n"},
 			{"PUT", "/rll/login/control?enable_login=maybe", "", 400, "on, off or compat"},
 			{"PUT", "/rll/tss/control", "", 404, "not part of"},
 			{"PUT", "/rll/tags", `{"add":["a:b=c"]}`, 200, "a:b=c\n"},

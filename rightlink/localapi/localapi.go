@@ -15,10 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +49,8 @@ type Agent interface {
 	Schedule(ctx context.Context, r wire.ScheduleRequest) (auditHref string, err error)
 	// Upgrade starts an upgrade of the agent, to a version or to the newest.
 	Upgrade(ctx context.Context, version string) error
-	// ManageLogin is on, off or compat.
+	// ManageLogin is told on, off or compat.
+	LoginMode() string // on or off
 	ManageLogin(ctx context.Context, mode string) error
 	// Shutdown reboots, stops or terminates the instance.
 	Shutdown(ctx context.Context, kind string, immediately bool) error
@@ -63,6 +66,7 @@ type Server struct {
 	agent  Agent
 	log    *slog.Logger
 	secret string
+	file   string
 	http   *http.Server
 	done   chan struct{}
 }
@@ -72,7 +76,7 @@ type Server struct {
 func Start(agent Agent, file string, log *slog.Logger) (*Server, error) {
 	raw := make([]byte, 24)
 	_, _ = rand.Read(raw)
-	s := &Server{agent: agent, log: log, secret: hex.EncodeToString(raw), done: make(chan struct{})}
+	s := &Server{agent: agent, log: log, secret: hex.EncodeToString(raw), file: file, done: make(chan struct{})}
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("local API: %w", err)
@@ -94,8 +98,11 @@ func Start(agent Agent, file string, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the API at once; the file stays, as it does after a crash.
+// Close ends the API at once and removes the file; a crash leaves it.
 func (s *Server) Close() {
+	if err := os.Remove(s.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("removing the local API's file", "error", err)
+	}
 	_ = s.http.Close()
 	<-s.done
 }
@@ -118,6 +125,9 @@ func (s *Server) Handler() http.Handler {
 		text(w, http.StatusUnprocessableEntity, "this agent runs RightScripts, not recipes")
 	})
 	m.HandleFunc("POST /rll/upgrade", s.upgrade)
+	m.HandleFunc("GET /rll/login/control", func(w http.ResponseWriter, _ *http.Request) {
+		text(w, http.StatusOK, "enable_login="+s.agent.LoginMode())
+	})
 	m.HandleFunc("PUT /rll/login/control", s.loginControl)
 	m.HandleFunc("POST /rll/shutdown", s.shutdown)
 	m.HandleFunc("POST /rll/restart", s.restart)
