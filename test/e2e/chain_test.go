@@ -36,6 +36,7 @@ func TestChain(t *testing.T) {
 			audit := auditText(ctx, t, s, role.Name)
 			requireAudit(t, s, role, audit)
 
+			operate(ctx, t, s, role.Name)
 			reboot(ctx, t, s, role.Name, id)
 			second := serverOf(ctx, t, s, role.Name)
 			require.Equal(t, first.Instance.Href, second.Instance.Href, "a reboot must not make a second identity")
@@ -53,13 +54,32 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// operate has the instance run an operational script, if its role has one; the
+// platform pushes it and waits for its end.
+func operate(ctx context.Context, t *testing.T, s *chain.Story, server string) {
+	t.Helper()
+	if server != "db-1" {
+		return
+	}
+	out, err := s.Platform.Admin(ctx, "server", "run-script", server, "Back up", "--thread", "backup", "--wait", "3m")
+	require.NoError(t, err, out)
+	requireText(t, s, server, out, "Completed: Back up")
+	require.Equal(t, "operational", serverOf(ctx, t, s, server).State)
+}
+
 // reboot reboots the instance and waits until it has been through booting and
-// is operational again.
+// is operational again. One role is rebooted by the cloud, the other by the
+// platform through its agent.
 func reboot(ctx context.Context, t *testing.T, s *chain.Story, server, id string) {
 	t.Helper()
 	before := strings.Count(auditText(ctx, t, s, server), "operational")
-	_, err := s.Cloud.EC2.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
-	require.NoError(t, err)
+	if server == "db-1" {
+		_, err := s.Cloud.EC2.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
+		require.NoError(t, err)
+	} else {
+		_, err := s.Platform.Admin(ctx, "server", "shutdown", server, "--kind", "reboot")
+		require.NoError(t, err)
+	}
 	require.NoError(t, chain.Until(ctx, 2*time.Second, server+" is operational again", func(ctx context.Context) (bool, error) {
 		sv, err := s.Platform.Server(ctx, server)
 		if err != nil {
