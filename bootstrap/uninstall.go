@@ -33,6 +33,7 @@ func ownFiles() []string {
 		"/etc/rightscale.d/ca.pem",
 		"/etc/rightscale.d/login-user",
 		userdata.IdentityPath,
+		"/var/spool/rightscale/user-data.txt", // what connected a running machine
 	}
 }
 
@@ -46,7 +47,7 @@ func ownTrees() []string {
 
 // ownFolders go if they are empty then.
 func ownFolders() []string {
-	return []string{"/etc/rightscale.d/right_link", "/etc/rightscale.d", "/opt/rightscale/bin", "/opt/rightscale"}
+	return []string{"/var/spool/rightscale", "/etc/rightscale.d/right_link", "/etc/rightscale.d", "/opt/rightscale/bin", "/opt/rightscale"}
 }
 
 // program is removed last, so that an uninstall that was killed can be run again.

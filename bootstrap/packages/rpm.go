@@ -11,8 +11,12 @@ import (
 )
 
 // rpm says that this is a system of rpm packages: the program and its database
-// are there. A Debian may have the program, without a database.
+// are there. A Debian may have the program and the folder; asking rpm there
+// would make a database.
 func (m *Manager) rpm() bool {
+	if _, err := os.Stat(filepath.Join(m.Root, "var/lib/dpkg/status")); err == nil {
+		return false
+	}
 	_, program := os.Stat(filepath.Join(m.Root, "usr/bin/rpm"))
 	if program != nil {
 		_, program = os.Stat(filepath.Join(m.Root, "bin/rpm"))
