@@ -4,7 +4,6 @@
 package trust_test
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -102,19 +101,4 @@ func TestMirrorDown(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, trust.ErrRefused)
 	require.False(t, errors.Is(err, trust.ErrRoot))
-}
-
-func FuzzTimestamp(f *testing.F) {
-	f.Add([]byte(`{"signed":{"_type":"timestamp","version":1},"signatures":[]}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		var v map[string]any
-		if json.Unmarshal(text, &v) != nil {
-			return
-		}
-		w := newWorld(t)
-		w.replay(map[string][]byte{"/metadata/timestamp.json": text})
-		if _, err := w.refresh(); err == nil {
-			t.Fatal("unsigned metadata was trusted")
-		}
-	})
 }
