@@ -130,6 +130,8 @@ func (c *Credential) attest(ctx context.Context, k *keys, challenge wire.Challen
 // accepted saves what the platform's consent means for the keys. Should that
 // fail, the next proof repeats what this one said, which the platform accepts.
 func (c *Credential) accepted(k keys, used, proposed ed25519.PrivateKey, rotate bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	after := k.accepted(used, proposed, rotate)
 	if err := after.save(c.root); err != nil {
 		c.log.Warn("saving the enrolment key", "error", err)
