@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/login"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/loglevel"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/session"
-	"github.com/rightimage/packer-plugin-rightimage/rightlink/shutdown"
 )
 
 // serve opens the local API and tells the watchdog that the agent lives, until
@@ -186,20 +186,24 @@ func (a *Agent) goDown(ctx context.Context, kind string, immediately bool) error
 	}
 	a.log.Warn("the machine goes down", "kind", kind, "immediately", immediately)
 	_, err := a.opt.Commands.Run(ctx, command)
+	if errors.Is(err, exec.ErrNotFound) { // an init script may come without sbin in its PATH
+		_, err = a.opt.Commands.Run(ctx, "/sbin/"+command)
+	}
+	if err != nil { // whoever stops the agent later has reasons of their own
+		err = errors.Join(err, a.vars.SetShutdown("", false))
+	}
 	return err
 }
 
-// reason joins what was asked for with what the machine does: only who asked
-// can tell a termination from a stop.
+// reason joins what was asked for with what the machine does. Who asked knows
+// best: the machine cannot tell a termination from a stop, and some init
+// systems not even a reboot.
 func (a *Agent) reason(seen string) (kind string, immediately bool) {
 	asked, immediately := a.vars.Shutdown()
-	switch {
-	case seen == "" || asked == "":
-		return seen, immediately && seen != ""
-	case seen == shutdown.KindUnknown, seen == wire.KindStop && asked == wire.KindTerminate:
-		return asked, immediately
+	if seen == "" || asked == "" {
+		return seen, false
 	}
-	return seen, immediately
+	return asked, immediately
 }
 
 // ErrRestart ends an agent that was asked to begin anew. Nothing is

@@ -40,6 +40,11 @@ func Kind(ctx context.Context, r run.Runner) string {
 			kind = fromRunlevel(out)
 		}
 	}
+	if kind == "" {
+		if out, err := ask(ctx, r, "rc-status", "--runlevel"); err == nil {
+			kind = fromOpenRC(out)
+		}
+	}
 	switch {
 	case kind != "":
 		return kind
@@ -73,6 +78,18 @@ func fromJobs(out string) (kind string, restart bool) {
 		}
 	}
 	return kind, restart
+}
+
+// fromOpenRC reads the name of a runlevel. OpenRC as init has one for both ways
+// of going down; then a stop is as good a guess as any.
+func fromOpenRC(out string) string {
+	switch strings.TrimSpace(out) {
+	case "reboot":
+		return wire.KindReboot
+	case "shutdown", "off", "halt":
+		return wire.KindStop
+	}
+	return ""
 }
 
 // fromRunlevel reads "<previous> <current>".

@@ -34,6 +34,9 @@ func TestKind(t *testing.T) {
 		"sysv reboot":   {answers{"runlevel": "2 6\n"}, "reboot"},
 		"sysv halt":     {answers{"runlevel": "2 0\n"}, "stop"},
 		"sysv run":      {answers{"runlevel": "N 2\n"}, "unknown"},
+		"openrc reboot": {answers{"rc-status": "reboot\n"}, "reboot"},
+		"openrc down":   {answers{"rc-status": "shutdown\n"}, "stop"},
+		"openrc run":    {answers{"rc-status": "default\n"}, "unknown"},
 		"unknown":       {answers{"runlevel": "unknown"}, "unknown"},
 		"nothing":       {answers{}, "unknown"},
 	} {

@@ -154,7 +154,8 @@ func (c *call) fetch(source string) ([]byte, error) {
 		return nil, fmt.Errorf("--attach: %w", err)
 	}
 	host := req.URL.Hostname()
-	if local := host == "localhost" || host == "127.0.0.1" || host == "::1"; req.URL.Scheme != "https" && !(req.URL.Scheme == "http" && local) {
+	local := host == "localhost" || host == "127.0.0.1" || host == "::1"
+	if req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !local) {
 		return nil, c.wrong("--attach %q: want an https URL, since what it leads to is a secret", source)
 	}
 	client := &http.Client{Timeout: attachTimeout, CheckRedirect: func(next *http.Request, via []*http.Request) error {
