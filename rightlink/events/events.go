@@ -80,7 +80,7 @@ func (r *Receiver) Run(ctx context.Context) {
 		}
 		failures++
 		r.Connected("")
-		if failures >= pollAfter && ctx.Err() == nil {
+		if failures >= pollAfter && ctx.Err() == nil && !session.Denied(err) {
 			r.Log.Info("no WebSocket gets through; polling for events", "for", pollFor, "error", err)
 			err = r.poll(ctx, seen)
 			r.Connected("")
@@ -88,7 +88,11 @@ func (r *Receiver) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := backoff().Wait(failures-1, r.Chance(), 0)
+		schedule := backoff()
+		if session.Denied(err) { // asked for more and more rarely, as everywhere
+			schedule = session.RunPolicy()[session.Unauthorized]
+		}
+		wait := schedule.Wait(failures-1, r.Chance(), session.RetryAfter(err))
 		r.Log.Debug("the connection for events has ended", "wait", wait, "error", err)
 		_ = r.Clock.Sleep(ctx, wait)
 	}

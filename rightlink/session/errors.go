@@ -51,6 +51,16 @@ func ClassOf(err error) Class {
 	return Classify(e.Status)
 }
 
+// RetryAfter is how long the platform asked to be left alone, 0 if it did not.
+func RetryAfter(err error) time.Duration { return retryAfterOf(err) }
+
+// Denied tells if the platform did not accept this agent's token, and would not
+// give it another.
+func Denied(err error) bool {
+	class := ClassOf(err)
+	return class == Unauthorized || class == Expired
+}
+
 func retryAfterOf(err error) time.Duration {
 	var e *Error
 	if errors.As(err, &e) {

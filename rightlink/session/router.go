@@ -48,6 +48,7 @@ func (s *Session) DialRouter(ctx context.Context) (*websocket.Conn, error) {
 		failure := &Error{Method: http.MethodGet, Path: "/router" + wire.PathConnect, Err: err}
 		if resp != nil {
 			failure.Status = resp.StatusCode
+			failure.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), s.opt.Clock.Now())
 			if resp.Body != nil {
 				_ = resp.Body.Close()
 			}
