@@ -69,8 +69,11 @@ func (a *Agent) Upgrade(ctx context.Context, o UpgradeOptions) (string, error) {
 		return "nothing is on trial", nil
 	}
 	change, detail, err := find.change(ctx, u, o.Version)
-	if err != nil || change == nil || o.Check {
+	switch {
+	case err != nil || change == nil:
 		return detail, err
+	case o.Check:
+		return fmt.Sprintf("RightLink %s can be upgraded to %s", change.From, change.To), nil
 	}
 	return detail, errors.Join(u.Do(ctx, *change), u.SetWanted(find.settings.Version))
 }
