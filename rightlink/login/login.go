@@ -133,7 +133,8 @@ func (m Manager) let(ctx context.Context, u wire.LoginUser, ours *[]string) erro
 		}
 	}
 	if !exists {
-		if _, err := m.Commands.Run(ctx, "useradd", "--create-home", "--user-group", "--shell", "/bin/sh", "--comment", "managed by RightLink", u.Username); err != nil {
+		// Password "*": there is none, yet sshd does not take the account as locked.
+		if _, err := m.Commands.Run(ctx, "useradd", "--create-home", "--user-group", "--password", "*", "--shell", "/bin/sh", "--comment", "managed by RightLink", u.Username); err != nil {
 			return err
 		}
 		if account, exists, err = m.account(u.Username); err != nil || !exists {
