@@ -12,7 +12,7 @@
 # in a container too, and a kill leaves nothing but a temporary folder, which
 # the trap removes.
 #
-# BASE_INIT   systemd (the default) or sysvinit
+# BASE_INIT   systemd (the default), sysvinit or openrc
 # BASE_CACHE  folder for downloaded packages (default: none is kept)
 # BASE_MIRROR a Debian mirror (default: the host's own for Debian 12, else mmdebstrap's)
 set -eu
@@ -25,8 +25,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 suite=bookworm
 init=${BASE_INIT:-systemd}
 case $init in
-systemd | sysvinit) ;;
-*) die "BASE_INIT is \"$init\": use systemd or sysvinit" ;;
+systemd | sysvinit | openrc) ;;
+*) die "BASE_INIT is \"$init\": use systemd, sysvinit or openrc" ;;
 esac
 
 if [ "$(id -u)" -ne 0 ]; then

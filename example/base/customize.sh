@@ -39,6 +39,8 @@ boot_with_sysvinit() {
 	: >"$root/etc/resolv.conf" # dhclient fills it
 }
 
+boot_with_openrc() { boot_with_sysvinit; }
+
 put fstab /etc/fstab 0644
 "boot_with_$init"
 chroot "$root" passwd --quiet --lock root

@@ -6,8 +6,11 @@
 
 packages="linux-image-cloud-amd64 zstd systemd-sysv udev dbus libpam-systemd systemd-resolved libnss-myhostname
 	openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
-if [ "$init" = sysvinit ]; then
-	packages="linux-image-cloud-amd64 zstd sysvinit-core sysv-rc initscripts orphan-sysvinit-scripts udev
+if [ "$init" != systemd ]; then
+	# With both, process 1 is sysvinit's; what it starts the services with differs.
+	starter=sysv-rc
+	[ "$init" = sysvinit ] || starter=openrc
+	packages="linux-image-cloud-amd64 zstd sysvinit-core $starter initscripts orphan-sysvinit-scripts udev
 		ifupdown isc-dhcp-client inetutils-syslogd acpid
 		openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
 fi

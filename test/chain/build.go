@@ -27,6 +27,7 @@ type Catalogue struct {
 const (
 	Systemd  = "systemd"
 	SysVInit = "sysvinit"
+	OpenRC   = "openrc"
 )
 
 // BaseDisk returns the raw disk made by example/base with an init system, from

@@ -4,6 +4,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type Role struct {
 	Template string   // ServerTemplate name
 	File     string   // its YAML, below example/servertemplates
 	UserData string   // form of the user-data: query or mime
+	Image    string   // AMI id; the story's own when empty
 	Inputs   []string // NAME=form:value
 	Secrets  map[string]string
 }
@@ -162,7 +164,7 @@ func (s *Story) LaunchServer(ctx context.Context, r Role) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.Cloud.Launch(ctx, r.Name, s.Image, userData)
+	id, err := s.Cloud.Launch(ctx, r.Name, cmp.Or(r.Image, s.Image), userData)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,12 @@ set -eu
 echo "process 1: $(cat /proc/1/comm)"
 /sbin/init --version
 test ! -e /run/systemd/system && echo "systemd does not run"
+starter=rc
+[ ! -e /run/openrc/softlevel ] || starter=openrc
+echo "services are started by $starter"
 echo "greeting: $GREETING"
 
-runs=/var/lib/sysv-test.runs
+runs=/var/lib/init-test.runs
 echo run >>"$runs"
 echo "boot scripts ran: $(wc -l <"$runs")"
 
@@ -32,5 +35,5 @@ fi
 
 /opt/rightscale/bin/bootstrap status
 /opt/rightscale/bin/bootstrap supervise status
-ls /etc/rc2.d /etc/rc0.d
+ls -d /etc/rc2.d/* /etc/rc0.d/* /etc/runlevels/*/* 2>/dev/null || true
 grep rightimage /var/log/syslog
