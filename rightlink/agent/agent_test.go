@@ -84,7 +84,7 @@ func TestEmptyBootList(t *testing.T) {
 func TestAwkwardPlatform(t *testing.T) {
 	faults := map[string]rltest.Fault{
 		"401": {Status: 401}, "403": {Status: 403}, "503": {Status: 503, Header: map[string]string{"Retry-After": "30"}},
-		"429": {Status: 429}, "449": {Status: 449}, "lost answer": {Lose: true},
+		"429": {Status: 429}, "449": {Status: 449}, "lost answer": {Lose: true}, "half an answer": {Half: true},
 	}
 	want := ""
 	for i := range 4000 {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,8 @@ type Fault struct {
 	Body   string
 	// Lose handles the call but breaks the connection instead of answering.
 	Lose bool
+	// Half handles the call and sends one half of the answer's body.
+	Half bool
 }
 
 // Platform is the fake. Its fields may be set before the agent starts, and
@@ -166,8 +169,14 @@ func (p *Platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for k, v := range answer.Header() {
 		w.Header()[k] = v
 	}
+	body := answer.Body.Bytes()
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(answer.Code)
-	_, _ = w.Write(answer.Body.Bytes())
+	if fault.Half {
+		_, _ = w.Write(body[:len(body)/2])
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(body)
 }
 
 func (p *Platform) handle(w http.ResponseWriter, r *http.Request) {
