@@ -84,7 +84,8 @@ func (b *bench) process(ctx context.Context, name string, args ...string) (cost,
 	out, err := cmd.CombinedOutput()
 	c := cost{wall: time.Since(started), requests: b.s.requests.Load() - before}
 	if err != nil {
-		return c, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return c, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if ok {

@@ -18,6 +18,7 @@ import (
 // image for EC2 has it do.
 const cloudInitConfig = `datasource_list: [Ec2]
 datasource: {Ec2: {strict_id: false, metadata_urls: ["http://169.254.169.254"], max_wait: 10, timeout: 5}}
+locale: C.UTF-8
 `
 
 // cloudInitRows runs the distribution's cloud-init over a throw-away layer of
@@ -27,7 +28,7 @@ func (b *bench) cloudInitRows(ctx context.Context) error {
 	if err != nil {
 		return errors.New("it is not installed on this machine")
 	}
-	if os.Getenv(insideEnv) == "" {
+	if os.Getenv(insideEnv) != "network" {
 		return errors.New("it needs root, for a network and files of its own")
 	}
 	root, err := b.layer()
@@ -41,11 +42,15 @@ func (b *bench) cloudInitRows(ctx context.Context) error {
 	}
 	data := "#!/bin/sh\ntrue\n"
 	b.s.userData.Store(&data)
+	// In a container it does not look at the firmware and asks without a token.
+	b.s.version1.Store(true)
+	defer b.s.version1.Store(false)
 	for _, boot := range []string{"first", "later"} {
 		var crawl, all cost
 		for i, args := range [][]string{{"init", "--local"}, {"init"}, {"modules", "--mode=config"}, {"modules", "--mode=final"}} {
 			c, err := b.process(ctx, "chroot", append([]string{root, program}, args...)...)
-			if err != nil {
+			var exit *exec.ExitError
+			if err != nil && (i < 2 || !errors.As(err, &exit)) { // of its modules some need a real machine
 				return err
 			}
 			if all = all.plus(c); i == 1 {

@@ -17,8 +17,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/agents"
 )
 
 func main() {
@@ -37,7 +41,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("boot", flag.ContinueOnError)
 	o := options{}
-	flags.StringVar(&o.bootstrap, "bootstrap", "bin/bootstrap", "the program to measure")
+	flags.StringVar(&o.bootstrap, "bootstrap", "", "the program to measure (default: the one that the plugin puts into images)")
 	flags.IntVar(&o.runs, "runs", 9, "boots per row; the median is shown")
 	flags.DurationVar(&o.delay, "delay", time.Millisecond, "what each request takes")
 	flags.BoolVar(&o.check, "check", false, "fail when a limit is not kept")
@@ -45,8 +49,8 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
-		return inside(ctx, args)
+	if os.Getenv(insideEnv) == "" {
+		return inside(ctx, o.bootstrap, args)
 	}
 	return tables(ctx, o)
 }
@@ -58,19 +62,40 @@ type options struct {
 	check, cloudInit bool
 }
 
-// insideEnv is set in the process that has a network of its own.
+// insideEnv is set in the process that measures; "network" says that it has a
+// network of its own.
 const insideEnv = "RIGHTIMAGE_BENCH_INSIDE"
 
-// inside runs this program again with a network and mounts of its own.
-func inside(ctx context.Context, args []string) error {
+// inside measures in a process of its own, which stays small: the memory of a
+// child counts from its parent's on. With root it gets a network and mounts.
+func inside(ctx context.Context, bootstrap string, args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	if bootstrap == "" {
+		dir, err := os.MkdirTemp("", "rightimage-boot-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		data, err := agents.Bootstrap(runtime.GOARCH)
+		if err != nil {
+			return err
+		}
+		bootstrap = filepath.Join(dir, "bootstrap")
+		if err := os.WriteFile(bootstrap, data, 0o755); err != nil { //nolint:gosec // it is run
+			return err
+		}
+		args = append(args, "-bootstrap", bootstrap)
+	}
 	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Env = append(os.Environ(), insideEnv+"=loopback")
+	if os.Geteuid() == 0 {
+		cmd.Env = append(cmd.Env, insideEnv+"=network")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd.Run()
@@ -93,9 +118,6 @@ func tables(ctx context.Context, o options) error {
 			err = b.table(ctx)
 		}
 		errs = append(errs, err, s.Close())
-		if !closes && o.cloudInit && err == nil {
-			continue
-		}
 	}
 	return errors.Join(errs...)
 }

@@ -28,6 +28,7 @@ type service struct {
 	closes   bool
 	userData atomic.Pointer[string]
 	requests atomic.Int64
+	version1 atomic.Bool // requests without a token are answered too
 }
 
 const settings = "RS_rn_id=4711&RS_rn_auth=0123456789abcdef&RS_account=71&RS_server=rs.example.net&role=web"
@@ -102,7 +103,7 @@ func startService(ctx context.Context, delay time.Duration, closes bool) (*servi
 
 // address is the real one where this process has a network of its own.
 func address(ctx context.Context) (string, error) {
-	if os.Getenv(insideEnv) == "" {
+	if os.Getenv(insideEnv) != "network" {
 		return "127.0.0.1:0", nil
 	}
 	for _, line := range []string{
@@ -136,7 +137,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch text := *s.userData.Load(); {
 	case r.Method == http.MethodPut && path == "/latest/api/token":
 		_, _ = w.Write([]byte("AQAEAtoken=="))
-	case r.Header.Get("X-aws-ec2-metadata-token") == "":
+	case r.Header.Get("X-aws-ec2-metadata-token") == "" && !s.version1.Load():
 		w.WriteHeader(http.StatusUnauthorized)
 	case path == "/latest/user-data" && text != "":
 		_, _ = w.Write([]byte(text))
