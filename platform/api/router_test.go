@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -214,4 +216,40 @@ func TestLoginPolicy(t *testing.T) {
 	require.Len(t, p.Users, 1)
 	require.Equal(t, "ann", p.Users[0].Username)
 	require.True(t, p.Users[0].Superuser)
+}
+
+// Many agents wait at once, and each gets its own event and no other.
+func TestManyAgents(t *testing.T) {
+	agents := 40
+	if n, err := strconv.Atoi(os.Getenv("RIGHTIMAGE_AGENTS")); err == nil {
+		agents = n
+	}
+	w := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	conns := make([]*websocket.Conn, agents)
+	for n := range agents {
+		name := "web-" + itoa(int64(n))
+		a := w.login(w.server(name)).operational("i-" + name)
+		conns[n] = a.connect(ctx)
+	}
+	began := time.Now()
+	audits := make([]int64, agents)
+	for n := range agents {
+		audits[n] = w.run("web-"+itoa(int64(n)), "Test install")
+	}
+	queued := time.Since(began)
+	for n, conn := range conns {
+		var e wire.Event
+		require.NoError(t, wsjson.Read(ctx, conn, &e))
+		var b wire.ExecutableBundle
+		require.NoError(t, json.Unmarshal(e.Data, &b))
+		require.Equal(t, audits[n], b.AuditID)
+		require.NoError(t, wsjson.Write(ctx, conn, wire.Ack{Ack: e.UUID}))
+	}
+	t.Logf("%d agents: queued in %s, all delivered after %s", agents, queued, time.Since(began))
+	require.Eventually(t, func() bool {
+		_, last, err := w.fleet.DB.EventsAfter(ctx, 0)
+		return err == nil && last == 0
+	}, 20*time.Second, 50*time.Millisecond, "all are acknowledged")
 }
