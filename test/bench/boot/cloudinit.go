@@ -40,6 +40,11 @@ func (b *bench) cloudInitRows(ctx context.Context) error {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(config), 0o755), os.WriteFile(config, []byte(cloudInitConfig), 0o600)); err != nil {
 		return err
 	}
+	// Without a name server it would wait for one.
+	resolver := filepath.Join(root, "etc/resolv.conf")
+	if err := errors.Join(os.RemoveAll(resolver), os.WriteFile(resolver, []byte("nameserver 127.0.0.1\n"), 0o600)); err != nil {
+		return err
+	}
 	data := "#!/bin/sh\ntrue\n"
 	b.s.userData.Store(&data)
 	// In a container it does not look at the firmware and asks without a token.
