@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
@@ -78,13 +80,13 @@ func mirrorSync() *cobra.Command {
 	var rootFile, only, ca, proxy, noProxy string
 	cmd := &cobra.Command{
 		Use: "sync URL DIR", Short: "Copy a mirror, checked", Args: cobra.ExactArgs(2),
-		Long: "Copy the mirror at URL (https://, http:// or s3://) into DIR. Everything is checked\nfrom the root of trust on; what is there already is not fetched again.",
+		Long: "Copy the mirror at URL (https://, http:// or s3://) into DIR. Everything is checked\nfrom the root of trust on; what is there already is not fetched again. A bucket that\nrefuses anonymous requests gets them signed with AWS's usual credentials.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, err := readRoot(rootFile)
 			if err != nil {
 				return err
 			}
-			o := fetch.Options{Proxy: proxy, NoProxy: noProxy, Role: fetch.InstanceRole{}, UserAgent: "rightimage/" + version.String()}
+			o := fetch.Options{Proxy: proxy, NoProxy: noProxy, Role: usualRole{}, UserAgent: "rightimage/" + version.String()}
 			if ca != "" {
 				if o.CA, err = os.ReadFile(ca); err != nil {
 					return fmt.Errorf("--ca-file: %w", err)
@@ -109,6 +111,25 @@ func mirrorSync() *cobra.Command {
 	cmd.Flags().StringVar(&noProxy, "no-proxy", "", "hosts that are reached without the proxy, separated by commas")
 	_ = cmd.MarkFlagRequired("root")
 	return cmd
+}
+
+// usualRole takes credentials and region from where AWS's tools do: environment,
+// profile, or the role of the machine.
+type usualRole struct{}
+
+// Credentials implements fetch.Role.
+func (usualRole) Credentials(ctx context.Context) (aws.Credentials, error) {
+	c, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	return c.Credentials.Retrieve(ctx)
+}
+
+// Region implements fetch.Role.
+func (usualRole) Region(ctx context.Context) (string, error) {
+	c, err := config.LoadDefaultConfig(ctx)
+	return c.Region, err
 }
 
 // buildTime is SOURCE_DATE_EPOCH, or a fixed time: the same agent makes the same

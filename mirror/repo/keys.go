@@ -138,6 +138,11 @@ func (r *Repo) Sign(roles ...string) error {
 // Rotate gives roles new keys. Old keys go to old-<time> beside the new ones;
 // the old root key signs the new root, so that images with the old root follow.
 func (r *Repo) Rotate(roles ...string) error {
+	for _, role := range roles {
+		if !slices.Contains(allRoles(), role) {
+			return fmt.Errorf("%w: there is no role %q; roles are %s", ErrKey, role, strings.Join(allRoles(), ", "))
+		}
+	}
 	old := Keys{filepath.Join(r.Keys.Dir, "old-"+r.Now().UTC().Format("20060102T150405.000000000"))}
 	if _, err := r.Keys.load(metadata.ROOT); err != nil {
 		return err
@@ -147,9 +152,6 @@ func (r *Repo) Rotate(roles ...string) error {
 	}
 	folders := []Keys{r.Keys}
 	for _, role := range roles {
-		if !slices.Contains(allRoles(), role) {
-			return fmt.Errorf("%w: there is no role %q; roles are %s", ErrKey, role, strings.Join(allRoles(), ", "))
-		}
 		if err := os.Rename(r.Keys.file(role), old.file(role)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
