@@ -3,7 +3,7 @@
 
 // Package events receives what the platform sends to this agent: over a
 // WebSocket, or by long polling where no WebSocket gets through. Each event is
-// taken once per boot, however often it comes.
+// taken once, however often it comes.
 package events
 
 import (
@@ -54,7 +54,7 @@ func backoff() session.Schedule {
 // Receiver takes events. All fields must be set.
 type Receiver struct {
 	Router Router
-	// File remembers the events taken in this boot.
+	// File remembers the events taken.
 	File   string
 	Clock  clock.Clock
 	Chance func() float64
@@ -165,7 +165,7 @@ func (r *Receiver) take(e wire.Event, seen *memory) error {
 	}
 	text, err := json.Marshal(seen)
 	if err == nil {
-		err = atomicfile.WriteMkdir(r.File, text, 0o600, 0o755)
+		err = atomicfile.WriteMkdir(r.File, text, 0o600, 0o700)
 	}
 	if err != nil {
 		return err

@@ -63,8 +63,9 @@ func (r Root) Secret() string { return filepath.Join(r.RunDir(), "secret") }
 // Vars holds what a boot remembers: variables of the local API.
 func (r Root) Vars() string { return filepath.Join(r.RunDir(), "state") }
 
-// Events lists the events taken in this boot, so that none is taken twice.
-func (r Root) Events() string { return filepath.Join(r.RunDir(), "events") }
+// Events lists the events taken, so that none is taken twice: not even a
+// request to reboot whose acknowledgement got lost in the reboot.
+func (r Root) Events() string { return filepath.Join(r.StateDir(), "events.js") }
 
 // LoginPolicy is the newest policy of managed logins.
 func (r Root) LoginPolicy() string { return filepath.Join(r.StateDir(), "login_policy.js") }
