@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/packages"
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/supervise"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/upgrade"
 )
 
@@ -34,7 +35,15 @@ func (s service) Restart(ctx context.Context) error {
 	if st, err := s.status(ctx); err == nil && st.Running && st.PID > 1 {
 		return syscall.Kill(st.PID, syscall.SIGKILL)
 	}
-	return nil // the supervisor tries again by itself
+	// A supervisor that is there tries again by itself; one that has given up on
+	// the new agent is needed again for the old one.
+	if _, runs, err := supervise.Status(s.a.Root); err != nil || runs {
+		return err
+	}
+	if _, err := s.a.StartSupervisor(ctx, s.a.path(program)); err != nil {
+		s.a.Log.Warn("start the supervisor", "error", err)
+	}
+	return nil
 }
 
 // agentStatus is what "rightlink status --json" says.
