@@ -187,7 +187,12 @@ func (u LoginUser) MarshalJSON() ([]byte, error) {
 	return encodePositional(classLoginUser, u.UUID, u.Username, first, u.CommonName, u.Superuser, expires, keys, nil, []string{})
 }
 
-// UnmarshalJSON reads the positional form.
+// UnmarshalJSON reads the positional form, also one with a key alone.
 func (u *LoginUser) UnmarshalJSON(raw []byte) error {
-	return decodePositional(raw, classLoginUser, &u.UUID, &u.Username, nil, &u.CommonName, &u.Superuser, &u.ExpiresAt, &u.PublicKeys)
+	var key string
+	err := decodePositional(raw, classLoginUser, &u.UUID, &u.Username, &key, &u.CommonName, &u.Superuser, &u.ExpiresAt, &u.PublicKeys)
+	if len(u.PublicKeys) == 0 && key != "" {
+		u.PublicKeys = []string{key}
+	}
+	return err
 }

@@ -28,6 +28,18 @@ func TestLoginPolicy(t *testing.T) {
 	}
 }
 
+func TestOldLoginUser(t *testing.T) {
+	var u LoginUser
+	err := json.Unmarshal([]byte(`{"json_class":"RightScale::LoginUser","data":["7","ann","ssh-rsa AAAA","Ann",false,null]}`), &u)
+	if err == nil {
+		t.Fatal("an id that is text is not one of ours")
+	}
+	err = json.Unmarshal([]byte(`{"json_class":"RightScale::LoginUser","data":[7,"ann","ssh-rsa AAAA","Ann",false,null]}`), &u)
+	if err != nil || len(u.PublicKeys) != 1 {
+		t.Fatalf("got %+v, %v", u, err)
+	}
+}
+
 // What is read once is written and read again as the same.
 func FuzzLoginPolicy(f *testing.F) {
 	f.Add(policyText)
