@@ -53,7 +53,7 @@ func (a *Agent) Upgrade(ctx context.Context, o UpgradeOptions) (string, error) {
 	facts, _ := detect.Detect(a.Root) // what is installed says more than what is detected
 	find := a.obtainer(facts, a.spooledSettings())
 	u := a.upgrader(find, facts)
-	trial, err := u.Recover(ctx)
+	trial, err := a.recoverUpgrade(ctx, u)
 	if err != nil {
 		return "", err
 	}
@@ -76,6 +76,20 @@ func (a *Agent) Upgrade(ctx context.Context, o UpgradeOptions) (string, error) {
 		return fmt.Sprintf("RightLink %s can be upgraded to %s", change.From, change.To), nil
 	}
 	return detail, errors.Join(u.Do(ctx, *change), u.SetWanted(find.settings.Version))
+}
+
+// recoverUpgrade ends what an earlier process left unfinished. When that brought
+// the old files back while the new agent may run, the agent is restarted.
+func (a *Agent) recoverUpgrade(ctx context.Context, u *upgrade.Upgrader) (trial bool, err error) {
+	before, err := u.Load()
+	if err != nil {
+		return false, err
+	}
+	trial, err = u.Recover(ctx)
+	if err != nil || trial || before.Phase == upgrade.Settled || before.Phase == upgrade.Applying {
+		return trial, err
+	}
+	return false, u.Service.Restart(ctx)
 }
 
 func (a *Agent) lastUpgrade(u *upgrade.Upgrader) string {
