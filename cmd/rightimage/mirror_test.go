@@ -63,7 +63,7 @@ func TestMirrorCommands(t *testing.T) {
 	out := mustMirror(t, "sync", base, copied, "--root", filepath.Join(m, "metadata/1.root.json"))
 	require.Equal(t, "4 files, 4 of them fetched; root version 2\n", out)
 	for path, want := range map[string]int{"/": 404, "/metadata/": 404, "/metadata/timestamp.json": 200, "/.trusted/x": 404} {
-		resp, err := http.Get(base + path) //nolint:noctx // a test
+		resp, err := http.Get(base + path)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, want, resp.StatusCode, path)
