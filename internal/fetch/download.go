@@ -190,7 +190,7 @@ func free(dir string, need int64) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	have := int64(st.Bavail) * st.Bsize
+	have := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the type of a block size differs between architectures
 	if have < need+spare {
 		return fmt.Errorf("%w in %s: %d MiB are free, %d MiB are needed", ErrSpace, dir, have>>20, (need+spare)>>20)
 	}
