@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,13 +186,13 @@ func TestArchitectures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
 	}
-	for arch, emulator := range map[string]string{"arm64": "qemu-aarch64-static", "386": "qemu-i386-static"} {
+	for arch, emulator := range map[string]string{"arm64": "qemu-aarch64-static", "386": ""} {
 		t.Run(arch, func(t *testing.T) {
 			if arch == "386" && os.Getenv("RIGHTIMAGE_E2E") == "" {
 				t.Skip("the long tests do it: nothing else is built for 386")
 			}
 			var argv []string
-			if arch != runtime.GOARCH {
+			if arch != runtime.GOARCH && emulator != "" { // amd64 runs 386
 				path, err := exec.LookPath(emulator)
 				if err != nil {
 					t.Skip(emulator + " is not installed (package qemu-user-static)")
@@ -202,6 +204,9 @@ func TestArchitectures(t *testing.T) {
 			url := listen(t, &service{}, 0)
 			for name, want := range map[string]status.Result{"key": status.OK, "rightboot": status.OK, "rightscale": status.OK} {
 				st, err := stage(t, argv, root, url, name)
+				if errors.Is(err, syscall.ENOEXEC) {
+					t.Skip("it is built; this kernel does not run it")
+				}
 				require.NoError(t, err)
 				if name == "key" {
 					require.Equal(t, status.Skipped, st.Result)
