@@ -28,7 +28,7 @@ func rules() []rule {
 	agents := []string{
 		"github.com/hashicorp/", "github.com/spf13/", "github.com/zclconf/",
 		"github.com/aws/aws-sdk-go-v2/service/", "github.com/aws/aws-sdk-go/",
-		"github.com/goreleaser/", "modernc.org/", "github.com/go-chi/", "github.com/stretchr/",
+		"github.com/goreleaser/", "github.com/theupdateframework/", "github.com/sigstore/", "modernc.org/", "github.com/go-chi/", "github.com/stretchr/",
 		module + "/builder", module + "/provisioner", module + "/local", module + "/mirror", module + "/verify",
 		module + "/internal/agents", module + "/internal/awsx", module + "/platform/api", module + "/platform/store",
 	}
