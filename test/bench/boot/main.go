@@ -84,7 +84,7 @@ func inside(ctx context.Context, bootstrap string, args []string) error {
 			return err
 		}
 		bootstrap = filepath.Join(dir, "bootstrap")
-		if err := os.WriteFile(bootstrap, data, 0o755); err != nil { //nolint:gosec // it is run
+		if err := os.WriteFile(bootstrap, data, 0o755); err != nil {
 			return err
 		}
 		args = append(args, "-bootstrap", bootstrap)
