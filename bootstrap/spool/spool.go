@@ -95,7 +95,7 @@ func Digest(root string) string {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(h, "%s\x00%s\x00", path[len(dir):], info.Mode()) //nolint:errcheck // a hash takes everything
+		fmt.Fprintf(h, "%s\x00%s\x00", path[len(dir):], info.Mode())
 		if e.IsDir() {
 			return nil
 		}

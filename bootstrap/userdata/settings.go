@@ -118,9 +118,10 @@ func isAccount(s string) bool { return s != "" && len(s) <= 19 && only(s, isDigi
 // isHostPort accepts a name or address, with a port or without; an IPv6 address
 // stands in brackets.
 func isHostPort(s string) bool {
-	host, port := s, ""
+	host := s
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
-		host, port = s[:i], s[i+1:]
+		port := s[i+1:]
+		host = s[:i]
 		if port == "" || len(port) > 5 || !only(port, isDigit) {
 			return false
 		}
