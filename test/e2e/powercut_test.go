@@ -60,7 +60,7 @@ func cut(t *testing.T, s *chain.Story, name string) time.Duration {
 	ctx, cancel := context.WithTimeout(testContext(t), 15*time.Minute)
 	defer cancel()
 	id := launchCut(ctx, t, s, name)
-	after := cutFrom + time.Duration(rand.Int64N(int64(cutTo-cutFrom))) //nolint:gosec // any moment will do
+	after := cutFrom + time.Duration(rand.Int64N(int64(cutTo-cutFrom)))
 	time.Sleep(after)
 	before, err := s.Platform.Server(ctx, name)
 	require.NoError(t, err)
