@@ -1,10 +1,15 @@
 #!/bin/sh
-# Installs the Debian packages that "make demo" and "make test" use. Does
-# nothing, and asks for no password, when all of them are there.
+# Installs the Debian packages that "make demo" uses, and with the word "test"
+# those of "make test". Does nothing, and asks for no password, when all of them
+# are there.
 set -eu
 
-packages="gcc libc6-dev qemu-system-x86 qemu-utils mmdebstrap awscli e2fsprogs xfsprogs fdisk
-grub-pc-bin grub-common util-linux mount openssh-client ruby python3 zsh ksh busybox sudo ca-certificates"
+# What the demo needs, and what only tests need.
+packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs fdisk grub-pc-bin grub-common util-linux mount
+openssh-client sudo ca-certificates"
+if [ "${1:-}" = test ]; then
+	packages="$packages gcc libc6-dev awscli ruby python3 zsh ksh busybox rpm qemu-user-static openssl"
+fi
 
 missing=
 for package in $packages; do
