@@ -47,6 +47,7 @@ const (
 	broken   = "broken"   // QEMU does not start
 	taken    = "taken"    // the port for ssh is taken, the first time
 	sleepy   = "sleepy"   // the second press is the one that counts
+	resets   = "resets"   // the guest resets the machine in its first boot
 )
 
 func fakeQEMU(args []string) int {
@@ -87,12 +88,20 @@ func control(kind string, log *os.File) int {
 			}
 		case kind == off:
 			return 0
+		case kind == resets && firstBoot(log):
+			_, _ = fmt.Fprintln(ctl, `{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}`)
+			return 0
 		case kind == crash:
 			return 3
 		}
 	}
 	time.Sleep(time.Hour) // our parent is gone; only its death signal ends us
 	return 0
+}
+
+func firstBoot(log *os.File) bool {
+	data, _ := os.ReadFile(log.Name())
+	return strings.Count(string(data), "start ") == 1
 }
 
 // after is what follows key in s, up to a character that ends a value.

@@ -119,16 +119,42 @@ func (i *instance) boot(ctx context.Context) error {
 func (i *instance) watch(proc *process) {
 	defer i.m.running.Done()
 	<-proc.done
+	<-proc.ctl.ended
 	proc.ctl.close()
 	i.mu.Lock()
 	if proc.told || i.proc != proc { // whoever ended it notes the rest
 		i.mu.Unlock()
 		return
 	}
+	if proc.ctl.reset {
+		i.proc, i.rebooting = nil, true
+		i.mu.Unlock()
+		i.bootAfterReset()
+		return
+	}
 	reason, orderly := proc.reason()
 	i.down(reason)
 	i.mu.Unlock()
 	i.m.report(Event{ID: i.id, PoweredOff: orderly, Reason: reason})
+}
+
+// bootAfterReset boots a machine that has reset itself, unless it was stopped in
+// the meantime.
+func (i *instance) bootAfterReset() {
+	ctx, done, err := i.operate(context.Background())
+	if err != nil {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.down("the local cloud was closed")
+		return
+	}
+	defer done()
+	i.mu.Lock()
+	wanted := i.rebooting
+	i.mu.Unlock()
+	if wanted && i.bootAgain(ctx) == nil {
+		i.m.opts.Log.Info("machine rebooted itself", "id", i.id)
+	}
 }
 
 // down notes that the machine is off. The caller holds mu.
@@ -151,6 +177,11 @@ func (i *instance) take() *process {
 func (i *instance) stop(ctx context.Context, bound time.Duration) {
 	proc := i.take()
 	if proc == nil {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.rebooting { // a reset whose boot has not begun
+			i.down("stopped while it was rebooting")
+		}
 		return
 	}
 	reason := "stopped by power button"

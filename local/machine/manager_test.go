@@ -131,6 +131,17 @@ func TestReboot(t *testing.T) {
 	require.ErrorIs(t, f.Reboot(t.Context(), "i-none"), ErrUnknown)
 }
 
+func TestResetBootsAnew(t *testing.T) {
+	f := newFixture(t)
+	require.NoError(t, f.Start(t.Context(), f.spec(resets)))
+	require.Eventually(t, func() bool {
+		return strings.Count(strings.Join(f.calls(t, resets), " "), "start ") == 2 && state(t, f, "i-resets") == StateRunning
+	}, 10*time.Second, 10*time.Millisecond)
+	require.Empty(t, f.events, "the machine was running all the time")
+	require.NoError(t, f.Stop(t.Context(), "i-resets", time.Minute))
+	require.Equal(t, StateStopped, state(t, f, "i-resets"))
+}
+
 func TestStopTakesOverFromReboot(t *testing.T) {
 	f := newFixture(t)
 	f.opts.RebootBound = time.Minute

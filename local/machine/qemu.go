@@ -57,6 +57,9 @@ type wiring struct {
 // cache=unsafe: the overlay lives as long as the instance, and the guest's
 // flushes still empty QEMU's own caches. Only a crash of this host could lose
 // writes, and that ends the local cloud anyway.
+//
+// A reset ends QEMU, and the machine is booted anew: some kernels hang in the
+// warm reset of an emulated machine.
 func qemuArgs(s Spec, w wiring) ([]string, error) {
 	netdev, err := netdevArg(s, w)
 	if err != nil {
@@ -67,7 +70,7 @@ func qemuArgs(s Spec, w wiring) ([]string, error) {
 		return nil, err
 	}
 	return slices.Concat(baseArgs(w.accel, s.CPUs, s.MemoryMiB), []string{
-		"-name", optValue(s.ID),
+		"-name", optValue(s.ID), "-action", "reboot=shutdown",
 		"-smbios", "type=1,manufacturer=Amazon EC2,product=" + optValue(s.InstanceType) + ",uuid=" + ec2UUID(s.ID) + ",serial=" + ec2UUID(s.ID),
 		"-netdev", netdev,
 		"-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + MAC(s.ID),

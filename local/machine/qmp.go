@@ -10,24 +10,30 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
 
 // qmp speaks QEMU's machine protocol: one JSON object a line. Commands go one
-// after another; events are read and dropped, since the end of the process
-// already tells what we need to know.
+// after another. Of the events only one is of use, since the end of the process
+// tells the rest: a reset ends QEMU as well (see qemuArgs).
 type qmp struct {
 	conn    net.Conn
 	mu      sync.Mutex // one command at a time
 	replies chan qmpReply
+	ended   chan struct{} // closed when there is nothing more to read
+	reset   bool          // QEMU has ended for a reset; read after ended
 }
 
 type qmpReply struct {
 	Return json.RawMessage `json:"return"`
 	Error  *qmpError       `json:"error"`
 	Event  string          `json:"event"`
-	QMP    json.RawMessage `json:"QMP"`
+	Data   struct {
+		Reason string `json:"reason"`
+	} `json:"data"`
+	QMP json.RawMessage `json:"QMP"`
 }
 
 type qmpError struct {
@@ -40,7 +46,7 @@ var errQMPClosed = errors.New("qemu closed its control socket")
 
 // newQMP waits for QEMU's greeting and leaves the negotiation mode.
 func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
-	q := &qmp{conn: conn, replies: make(chan qmpReply, 1)}
+	q := &qmp{conn: conn, replies: make(chan qmpReply, 1), ended: make(chan struct{})}
 	go q.read()
 	greeting, err := q.next(ctx)
 	if err != nil {
@@ -54,6 +60,7 @@ func newQMP(ctx context.Context, conn net.Conn) (*qmp, error) {
 }
 
 func (q *qmp) read() {
+	defer close(q.ended)
 	defer close(q.replies)
 	lines := bufio.NewReader(q.conn)
 	for {
@@ -63,6 +70,7 @@ func (q *qmp) read() {
 		}
 		var reply qmpReply
 		if json.Unmarshal(line, &reply) != nil || reply.Event != "" {
+			q.reset = q.reset || reply.Event == "SHUTDOWN" && strings.HasSuffix(reply.Data.Reason, "-reset")
 			continue
 		}
 		select {
