@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +18,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/imdsv2"
 )
 
 // Role gives an instance's credentials.
@@ -144,11 +144,8 @@ type InstanceRole struct {
 // ErrNoRole means that the instance has no role.
 var ErrNoRole = errors.New("the instance has no role")
 
-const (
-	imdsEndpoint = "http://169.254.169.254"
-	imdsTimeout  = 5 * time.Second
-	maxIMDS      = 64 << 10
-)
+// imdsTimeout bounds one question, the session included.
+const imdsTimeout = 5 * time.Second
 
 // Credentials implements Role.
 func (r InstanceRole) Credentials(ctx context.Context) (aws.Credentials, error) {
@@ -185,34 +182,13 @@ func (r InstanceRole) Region(ctx context.Context) (string, error) {
 func (r InstanceRole) get(ctx context.Context, path string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, imdsTimeout)
 	defer cancel()
-	base := r.Endpoint
-	if base == "" {
-		base = imdsEndpoint
+	answers, err := imdsv2.Get(ctx, r.Endpoint, path)
+	var refused *imdsv2.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return "", ErrNoRole
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, DisableKeepAlives: true}}
-	ask := func(method, path, header, value string) (string, error) {
-		req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
-		if err != nil {
-			return "", err
-		}
-		req.Header.Set(header, value)
-		resp, err := client.Do(req)
-		if err != nil {
-			return "", fmt.Errorf("metadata service: %w", err)
-		}
-		defer resp.Body.Close() //nolint:errcheck // only read
-		switch resp.StatusCode {
-		case http.StatusOK:
-			body, err := io.ReadAll(io.LimitReader(resp.Body, maxIMDS))
-			return string(body), err
-		case http.StatusNotFound:
-			return "", ErrNoRole
-		}
-		return "", fmt.Errorf("metadata service: %s", resp.Status)
-	}
-	token, err := ask(http.MethodPut, "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
 	if err != nil {
 		return "", err
 	}
-	return ask(http.MethodGet, path, "X-aws-ec2-metadata-token", token)
+	return answers[0], nil
 }

@@ -8,13 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/imdsv2"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/session"
 )
@@ -31,25 +30,18 @@ type document struct {
 // metadata asks EC2's metadata service, version 2. The document is not kept on
 // disk: who copies the disk does not get it.
 type metadata struct {
-	base   string
-	client *http.Client
-	cloud  string
+	base  string // empty for EC2's own
+	cloud string
 }
 
 const (
-	metadataURL     = "http://169.254.169.254"
-	metadataTimeout = 5 * time.Second
 	// metadataEnv replaces the service's address with a root other than "/".
 	metadataEnv = "RIGHTIMAGE_IMDS_ENDPOINT"
 	maxDocument = 16 << 10
 )
 
 func newMetadata(root paths.Root) metadata {
-	m := metadata{base: metadataURL, client: &http.Client{
-		Timeout:       metadataTimeout,
-		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true}, // a proxy has no business here
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	var m metadata
 	if test := os.Getenv(metadataEnv); test != "" && filepath.Clean(string(root)) != "/" {
 		m.base = test
 	}
@@ -63,16 +55,13 @@ func (m metadata) document(ctx context.Context) (document, error) {
 	if m.cloud != "" && m.cloud != "ec2" {
 		return document{}, fmt.Errorf("%w (%q); create its server with \"--enrolment legacy\"", ErrNoDocument, m.cloud)
 	}
-	token, err := m.call(ctx, http.MethodPut, "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+	answers, err := imdsv2.Get(ctx, m.base, "/latest/dynamic/instance-identity/document", "/latest/dynamic/instance-identity/rsa2048")
 	if err != nil {
-		return document{}, err
+		return document{}, explain(err)
 	}
-	var d document
-	for path, into := range map[string]*string{"document": &d.text, "rsa2048": &d.signature} {
-		*into, err = m.call(ctx, http.MethodGet, "/latest/dynamic/instance-identity/"+path, "X-aws-ec2-metadata-token", token)
-		if err != nil {
-			return document{}, err
-		}
+	d := document{text: answers[0], signature: answers[1]}
+	if len(d.text) > maxDocument || len(d.signature) > maxDocument {
+		return document{}, notResponding(http.MethodGet, "instance-identity", fmt.Errorf("the answer is longer than %d bytes", maxDocument))
 	}
 	var fields struct {
 		InstanceID string `json:"instanceId"`
@@ -84,33 +73,19 @@ func (m metadata) document(ctx context.Context) (document, error) {
 	return d, nil
 }
 
-// call makes one request. Its error counts as "not responding", so that the
-// session tries again soon, unless the service says that there is no such
-// thing.
-func (m metadata) call(ctx context.Context, method, path, header, value string) (string, error) {
-	fail := func(err error) error {
-		return &session.Error{Method: method, Path: "metadata service " + path, Err: err}
-	}
-	req, err := http.NewRequestWithContext(ctx, method, m.base+path, nil)
-	if err != nil {
-		return "", fail(err)
-	}
-	req.Header.Set(header, value)
-	resp, err := m.client.Do(req)
-	if err != nil {
-		return "", fail(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+// explain makes an error of the service count as "not responding", so that the
+// session tries again soon, unless the service says that there is no such thing.
+func explain(err error) error {
+	var e *imdsv2.Error
 	switch {
-	case resp.StatusCode == http.StatusNotFound:
-		return "", fmt.Errorf("%w: %s answers 404; create its server with \"--enrolment legacy\"", ErrNoDocument, path)
-	case resp.StatusCode != http.StatusOK:
-		return "", fail(fmt.Errorf("it answers %d", resp.StatusCode))
-	case err != nil:
-		return "", fail(err)
-	case len(text) > maxDocument:
-		return "", fail(fmt.Errorf("the answer is longer than %d bytes", maxDocument))
+	case !errors.As(err, &e):
+		return err
+	case e.Status == http.StatusNotFound:
+		return fmt.Errorf("%w: %s answers 404; create its server with \"--enrolment legacy\"", ErrNoDocument, e.Path)
 	}
-	return string(text), nil
+	return notResponding(e.Method, e.Path, e.Err)
+}
+
+func notResponding(method, path string, err error) error {
+	return &session.Error{Method: method, Path: "metadata service " + path, Err: err}
 }
