@@ -67,14 +67,7 @@ func TestPrepare(t *testing.T) {
 		"use_sudo is bool": {map[string]any{"use_sudo": false}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var p Provisioner
-			err := p.Prepare(tc.set)
-			if tc.want == nil {
-				require.NoError(t, err)
-			}
-			for _, text := range tc.want {
-				require.ErrorContains(t, err, text)
-			}
+			_ = requirePrepared(t, tc.set, tc.want)
 		})
 	}
 }
@@ -103,4 +96,19 @@ func TestEveryOptionIsUsed(t *testing.T) {
 			require.True(t, used[f.Name], "option %s is read nowhere", f.Name)
 		}
 	}
+}
+
+// requirePrepared checks what Prepare says to some options: each of the texts,
+// or nothing when there are none.
+func requirePrepared(t *testing.T, set map[string]any, want []string) error {
+	t.Helper()
+	var p Provisioner
+	err := p.Prepare(set)
+	if want == nil {
+		require.NoError(t, err)
+	}
+	for _, text := range want {
+		require.ErrorContains(t, err, text)
+	}
+	return err
 }

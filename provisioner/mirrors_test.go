@@ -37,15 +37,7 @@ func TestMirrorOptions(t *testing.T) {
 		"CA missing":      {map[string]any{"mirror_ca_file": "/nowhere"}, []string{"mirror_ca_file: "}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var p Provisioner
-			err := p.Prepare(tc.set)
-			if tc.want == nil {
-				require.NoError(t, err)
-			}
-			for _, text := range tc.want {
-				require.ErrorContains(t, err, text)
-			}
-			if err != nil {
+			if err := requirePrepared(t, tc.set, tc.want); err != nil {
 				require.NotContains(t, err.Error(), "secret")
 			}
 		})

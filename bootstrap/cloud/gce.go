@@ -49,11 +49,7 @@ func recogniseGCE(h Hints) bool {
 // gceUserData is the attribute user-data, else all attributes as name=value
 // pairs, sorted and joined with "&", as RightScale's platform set them.
 func gceUserData(ctx context.Context, d *document) ([]byte, error) {
-	text, err := d.once(ctx, d.path)
-	if err != nil {
-		return nil, err
-	}
-	t, err := parseJSON([]byte(text))
+	t, err := d.whole(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -35,11 +35,7 @@ func newOracle(o Options) Cloud {
 	d.instanceID = func(t *Tree) string { return t.text("id") }
 	d.loginKey = func(t *Tree) string { return t.text("metadata", "ssh_authorized_keys") }
 	d.fetchUserData = func(ctx context.Context, d *document) ([]byte, error) {
-		text, err := d.once(ctx, d.path)
-		if err != nil {
-			return nil, err
-		}
-		t, err := parseJSON([]byte(text))
+		t, err := d.whole(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -58,6 +58,18 @@ func (d *document) MetaData(ctx context.Context) (*Tree, error) {
 func (d *document) shared(ctx context.Context) (*Tree, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.o.Deadline)
 	defer cancel()
+	t, err := d.whole(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d.secret != nil {
+		t.drop(nil, d.secret)
+	}
+	return t, nil
+}
+
+// whole is the document with what is secret in it.
+func (d *document) whole(ctx context.Context) (*Tree, error) {
 	text, err := d.once(ctx, d.path)
 	if err != nil {
 		return nil, err
@@ -65,9 +77,6 @@ func (d *document) shared(ctx context.Context) (*Tree, error) {
 	t, err := parseJSON([]byte(text))
 	if err != nil {
 		return nil, fmt.Errorf("metadata service: GET %s: %w", d.path, err)
-	}
-	if d.secret != nil {
-		t.drop(nil, d.secret)
 	}
 	return t, nil
 }

@@ -7,6 +7,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,27 +108,13 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func (o Options) withDefaults() Options {
-	if o.StopLimit == 0 {
-		o.StopLimit = StopLimit
-	}
-	if o.MinDelay == 0 {
-		o.MinDelay = minDelay
-	}
-	if o.Healthy == 0 {
-		o.Healthy = healthy
-	}
-	if o.Watchdog == 0 {
-		o.Watchdog = watchdogLimit
-	}
-	if o.CheckEvery == 0 {
-		o.CheckEvery = checkEvery
-	}
-	if o.Memory == 0 {
-		o.Memory = memoryLimit
-	}
-	if o.Failures == 0 {
-		o.Failures = maxFailures
-	}
+	o.StopLimit = cmp.Or(o.StopLimit, StopLimit)
+	o.MinDelay = cmp.Or(o.MinDelay, minDelay)
+	o.Healthy = cmp.Or(o.Healthy, healthy)
+	o.Watchdog = cmp.Or(o.Watchdog, watchdogLimit)
+	o.CheckEvery = cmp.Or(o.CheckEvery, checkEvery)
+	o.Memory = cmp.Or(o.Memory, memoryLimit)
+	o.Failures = cmp.Or(o.Failures, maxFailures)
 	return o
 }
 

@@ -151,10 +151,7 @@ func (r *Repo) publish(targets bool) error {
 	if targets {
 		s := &r.targets.Signed
 		s.Version, s.Expires = s.Version+1, r.until(r.Expiry.Targets)
-		if err := sign(r, r.targets, metadata.TARGETS); err != nil {
-			return err
-		}
-		if err := write(r, r.targets, s.Version, metadata.TARGETS); err != nil {
+		if err := seal(r, r.targets, s.Version, metadata.TARGETS); err != nil {
 			return err
 		}
 	}
@@ -165,10 +162,7 @@ func (r *Repo) publish(targets bool) error {
 		return err
 	}
 	s.Meta["targets.json"] = file
-	if err := errors.Join(sign(r, r.snapshot, metadata.SNAPSHOT)); err != nil {
-		return err
-	}
-	if err := write(r, r.snapshot, s.Version, metadata.SNAPSHOT); err != nil {
+	if err := seal(r, r.snapshot, s.Version, metadata.SNAPSHOT); err != nil {
 		return err
 	}
 	return r.stamp()
@@ -183,10 +177,15 @@ func (r *Repo) stamp() error {
 		return err
 	}
 	t.Meta["snapshot.json"] = file
-	if err := sign(r, r.timestamp, metadata.TIMESTAMP); err != nil {
+	return seal(r, r.timestamp, 0, metadata.TIMESTAMP)
+}
+
+// seal signs and writes a role's metadata; version 0 has no number in its name.
+func seal[T metadata.Roles](r *Repo, m *metadata.Metadata[T], version int64, role string) error {
+	if err := sign(r, m, role); err != nil {
 		return err
 	}
-	return write(r, r.timestamp, 0, metadata.TIMESTAMP)
+	return write(r, m, version, role)
 }
 
 // describe is the entry of a metadata file in the one above it: its digest too,

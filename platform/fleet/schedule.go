@@ -105,13 +105,8 @@ func (r RunRequest) what() string {
 
 // reachable finds the living instance of a server.
 func (s *Service) reachable(ctx context.Context, q *store.Queries, account int64, name string) (token store.EnrolmentToken, inst store.Instance, server store.Server, err error) {
-	if server, err = q.ServerByName(ctx, account, name); err != nil {
-		return token, inst, server, err
-	}
-	if token, inst, err = s.current(ctx, q, server); err != nil {
-		return token, inst, server, err
-	}
-	if !alive(inst) || inst.State == wire.StateDecommissioned {
+	token, inst, server, err = s.named(ctx, q, account, name)
+	if err == nil && (!alive(inst) || inst.State == wire.StateDecommissioned) {
 		err = refused("server %q has no running instance (its state is %s)", name, server.State)
 	}
 	return token, inst, server, err

@@ -166,11 +166,7 @@ func (s *Service) RelaunchServer(ctx context.Context, account int64, name, enrol
 // stays.
 func (s *Service) DeleteServer(ctx context.Context, account int64, name string, force bool) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		server, err := q.ServerByName(ctx, account, name)
-		if err != nil {
-			return err
-		}
-		_, inst, err := s.current(ctx, q, server)
+		_, inst, server, err := s.named(ctx, q, account, name)
 		if err != nil {
 			return err
 		}
@@ -212,6 +208,14 @@ func (s *Service) current(ctx context.Context, q *store.Queries, server store.Se
 	}
 	inst, err := q.Instance(ctx, token.InstanceID)
 	return token, inst, err
+}
+
+// named is current by the name of the server.
+func (s *Service) named(ctx context.Context, q *store.Queries, account int64, name string) (token store.EnrolmentToken, inst store.Instance, server store.Server, err error) {
+	if server, err = q.ServerByName(ctx, account, name); err == nil {
+		token, inst, err = s.current(ctx, q, server)
+	}
+	return token, inst, server, err
 }
 
 // alive tells whether an instance has declared itself and not ended.

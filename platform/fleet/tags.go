@@ -64,11 +64,7 @@ func (s *Service) TagServer(ctx context.Context, account int64, name string, add
 		}
 	}
 	err = s.DB.InTx(ctx, func(q *store.Queries) error {
-		server, err := q.ServerByName(ctx, account, name)
-		if err != nil {
-			return err
-		}
-		_, inst, err := s.current(ctx, q, server)
+		_, inst, _, err := s.named(ctx, q, account, name)
 		if err != nil {
 			return err
 		}
