@@ -136,7 +136,7 @@ func (l local) Shutdown(ctx context.Context, kind string, immediately bool) erro
 		}
 		l.a.log.Warn("the platform does not take the request to shut down; doing it all the same", "error", err)
 	}
-	return l.a.goDown(context.WithoutCancel(ctx), kind, immediately)
+	return l.a.goDown(ctx, kind, immediately)
 }
 
 func (l local) Tags(ctx context.Context, add, remove []string) ([]string, error) {
@@ -185,6 +185,9 @@ func (a *Agent) goDown(ctx context.Context, kind string, immediately bool) error
 		command = "reboot"
 	}
 	a.log.Warn("the machine goes down", "kind", kind, "immediately", immediately)
+	// The machine may stop the agent before the command has ended. Killed for
+	// that, the command would look failed and the reason be forgotten.
+	ctx = context.WithoutCancel(ctx)
 	_, err := a.opt.Commands.Run(ctx, command)
 	if errors.Is(err, exec.ErrNotFound) { // an init script may come without sbin in its PATH
 		_, err = a.opt.Commands.Run(ctx, "/sbin/"+command)
