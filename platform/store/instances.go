@@ -28,6 +28,16 @@ type Instance struct {
 	DeclaredAt       time.Time
 	UpdatedAt        time.Time
 	EndedAt          time.Time
+	// What the cloud says of it, see discovery.go.
+	Name         string
+	InstanceType string
+	Datacenter   string
+	CloudState   string    // running, stopped, …; empty when no listing has shown it
+	ClientToken  string    // of our launch; empty when we have not launched it
+	SeenCloudID  int64     // the cloud that lists it; CloudID stays as in its href
+	LaunchedAt   time.Time // when it was launched, or asked for
+	SeenAt       time.Time
+	GoneAt       time.Time
 }
 
 // CreateInstance stores a new instance and returns its id.
@@ -36,13 +46,15 @@ func (q *Queries) CreateInstance(ctx context.Context, i Instance, now time.Time)
 		i.AccountID, i.CloudID, i.ServerID, i.UID, i.State, millis(now), millis(now))
 }
 
-const instanceColumns = `SELECT id, account_id, cloud_id, server_id, uid, resource_uid, cloud, image_uid, public_ips, private_ips, rightlink_version, state, created_at, declared_at, updated_at, ended_at FROM instances `
+const instanceColumns = `SELECT id, account_id, cloud_id, server_id, uid, resource_uid, cloud, image_uid, public_ips, private_ips, rightlink_version, state, created_at, declared_at, updated_at, ended_at,
+	name, instance_type, datacenter, cloud_state, client_token, seen_cloud_id, launched_at, seen_at, gone_at FROM instances `
 
 func scanInstance(row scanner) (i Instance, err error) {
 	var server sql.NullInt64
 	var public, private string
 	err = row.Scan(&i.ID, &i.AccountID, &i.CloudID, &server, &i.UID, &i.ResourceUID, &i.Cloud, &i.ImageUID, &public, &private, &i.RightLinkVersion, &i.State,
-		stamp{&i.CreatedAt}, stamp{&i.DeclaredAt}, stamp{&i.UpdatedAt}, stamp{&i.EndedAt})
+		stamp{&i.CreatedAt}, stamp{&i.DeclaredAt}, stamp{&i.UpdatedAt}, stamp{&i.EndedAt}, &i.Name, &i.InstanceType, &i.Datacenter, &i.CloudState,
+		&i.ClientToken, &i.SeenCloudID, stamp{&i.LaunchedAt}, stamp{&i.SeenAt}, stamp{&i.GoneAt})
 	if err != nil {
 		return i, err
 	}
