@@ -121,6 +121,10 @@ func (d *Disk) Read(index int64, buf []byte) error {
 	return nil
 }
 
+// ReadAt implements io.ReaderAt, for those who read more than blocks. Holes are
+// zero.
+func (d *Disk) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt(p, off) }
+
 // IsZero reports whether a block holds nothing but zeros. Comparing the block
 // with itself, moved by one byte, uses the fast path of bytes.Equal.
 func IsZero(block []byte) bool {
