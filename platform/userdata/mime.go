@@ -60,10 +60,29 @@ func ownPart(own string) part {
 	}
 }
 
+// scriptPart downloads a script and runs it. It is run again on every boot, so
+// the script must bear that. check has made sure that no value holds a quote.
+func scriptPart(s Settings) part {
+	proxy := ""
+	if s.HTTPProxy != "" {
+		proxy = "export http_proxy='http://" + s.HTTPProxy + "' https_proxy='http://" + s.HTTPProxy + "' no_proxy='" + s.NoProxy + "'\n"
+	}
+	return part{"text/x-shellscript", "#! /bin/bash\nset -e\n" + proxy +
+		"script=$(mktemp)\ntrap 'rm -f \"$script\"' EXIT\n" +
+		"curl -fsSL --retry 5 -o \"$script\" '" + s.ScriptURL + "' || wget -q -O \"$script\" '" + s.ScriptURL + "'\n" +
+		"bash \"$script\"\n"}
+}
+
 // mime builds the document. Boundary and ids come from the content, so that
 // printing the same user-data twice gives the same bytes.
 func mime(s Settings, id part) (string, error) {
 	parts := []part{id}
+	if s.ScriptURL != "" {
+		parts = append(parts, scriptPart(s))
+	}
+	if s.IncludeURL != "" {
+		parts = append(parts, part{"text/x-include-url", s.IncludeURL + "\n"})
+	}
 	if s.Own != "" {
 		parts = append(parts, ownPart(s.Own))
 	}

@@ -32,10 +32,12 @@ const (
 	// FormMimeCloudConfig is a MIME document whose identity part is a
 	// cloud-config with write_files.
 	FormMimeCloudConfig Form = "mime-cloud-config"
+	// FormTemplate takes the user's own user-data as a template, see template.go.
+	FormTemplate Form = "template"
 )
 
 // Forms lists all forms.
-func Forms() []Form { return []Form{FormQuery, FormMime, FormMimeCloudConfig} }
+func Forms() []Form { return []Form{FormQuery, FormMime, FormMimeCloudConfig, FormTemplate} }
 
 // ParseForm reads the name of a form.
 func ParseForm(s string) (Form, error) {
@@ -44,7 +46,7 @@ func ParseForm(s string) (Form, error) {
 			return f, nil
 		}
 	}
-	return "", fmt.Errorf("unknown form %q; want query, mime or mime-cloud-config", s)
+	return "", fmt.Errorf("unknown form %q; want query, mime, mime-cloud-config or template", s)
 }
 
 // Settings are what goes into user-data.
@@ -57,6 +59,13 @@ type Settings struct {
 	// HTTPProxy (host:port) and NoProxy (comma list) are optional.
 	HTTPProxy string
 	NoProxy   string
+	// Package and PatchURL are RS_src and RS_patch_url of the query form.
+	Package  string
+	PatchURL string
+	// ScriptURL and IncludeURL are further parts of the MIME forms: a script that
+	// downloads and runs the URL, and a part of the type text/x-include-url.
+	ScriptURL  string
+	IncludeURL string
 	// Own is the user's own user-data, appended to ours.
 	Own string
 }
@@ -78,6 +87,8 @@ func Build(form Form, s Settings) (string, error) {
 		doc, err = mime(s, shellIdentity(s))
 	case FormMimeCloudConfig:
 		doc, err = mime(s, cloudConfigIdentity(s))
+	case FormTemplate:
+		doc, err = template(s)
 	default:
 		_, err = ParseForm(string(form))
 	}
@@ -95,6 +106,8 @@ var (
 	versionForm = regexp.MustCompile(`^[0-9a-z._-]+$`)
 	tokenForm   = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	proxyForm   = regexp.MustCompile(`^[A-Za-z0-9.:@\[\]_~%-]+$`)
+	urlForm     = regexp.MustCompile(`^https?://[A-Za-z0-9._~:/?#@!$()*+,;=%\[\]-]+$`)
+	packageForm = regexp.MustCompile(`^[A-Za-z0-9._~:/@+,%-]+$`)
 	noProxyForm = regexp.MustCompile(`^[A-Za-z0-9.:,/*_-]+$`)
 )
 
@@ -125,6 +138,10 @@ func (s Settings) check() error {
 	want(s.Version == "" || versionForm.MatchString(s.Version), "RightLink version "+strconv.Quote(s.Version), "may hold digits, lower-case letters, dots, dashes and underscores")
 	want(s.HTTPProxy == "" || proxyForm.MatchString(s.HTTPProxy), "http proxy", "must be host:port or user:password@host:port")
 	want(s.NoProxy == "" || noProxyForm.MatchString(s.NoProxy), "no proxy", "must be a comma list of hosts")
+	want(s.Package == "" || packageForm.MatchString(s.Package), "package", "must be a file name or URL without & and spaces")
+	for _, opt := range [][2]string{{"patch URL", s.PatchURL}, {"script URL", s.ScriptURL}, {"include URL", s.IncludeURL}} {
+		want(opt[1] == "" || urlForm.MatchString(opt[1]), opt[0], "must be an http or https URL without quotes, & and spaces")
+	}
 	want(utf8.ValidString(s.Own) && !strings.ContainsRune(s.Own, 0), "own user-data", "must be UTF-8 text")
 	return errors.Join(errs...)
 }
@@ -143,7 +160,8 @@ func query(s Settings) (string, error) {
 		"RS_server=" + host,
 		"RS_account=" + strconv.FormatInt(s.Account, 10),
 	}
-	for _, opt := range [][2]string{{"RS_version", s.Version}, {"RS_http_proxy", s.HTTPProxy}, {"RS_http_no_proxy", s.NoProxy}} {
+	for _, opt := range [][2]string{{"RS_version", s.Version}, {"RS_http_proxy", s.HTTPProxy}, {"RS_http_no_proxy", s.NoProxy},
+		{"RS_src", s.Package}, {"RS_patch_url", s.PatchURL}} {
 		if opt[1] != "" {
 			items = append(items, opt[0]+"="+opt[1])
 		}
