@@ -13,14 +13,23 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/router"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
 // events is the router's view of the fleet.
 type events struct{ *fleet.Service }
 
+// ListenEvents hears of events of all replicas.
+func (e events) ListenEvents(heard func(instance int64)) (stop func()) {
+	return e.DB.Listen(store.TopicEvents, func(text string) {
+		instance, _ := strconv.ParseInt(text, 10, 64) // 0 for an empty text
+		heard(instance)
+	})
+}
+
 // EventsAfter tells which instances have got events.
-func (e events) EventsAfter(ctx context.Context, after int64) ([]int64, int64, error) {
+func (e events) EventsAfter(ctx context.Context, after int64) (map[int64]int64, error) {
 	return e.DB.EventsAfter(ctx, after)
 }
 

@@ -249,7 +249,7 @@ func TestManyAgents(t *testing.T) {
 	}
 	t.Logf("%d agents: queued in %s, all delivered after %s", agents, queued, time.Since(began))
 	require.Eventually(t, func() bool {
-		_, last, err := w.fleet.DB.EventsAfter(ctx, 0)
-		return err == nil && last == 0
+		events, err := w.fleet.DB.EventsAfter(ctx, 0)
+		return err == nil && len(events) == 0
 	}, 20*time.Second, 50*time.Millisecond, "all are acknowledged")
 }

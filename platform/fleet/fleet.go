@@ -9,6 +9,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -36,27 +37,98 @@ type Service struct {
 	Now func() time.Time
 }
 
-// Open opens the data directory, creating it at the first use: the database,
-// and the key file that opens what is sealed in it.
+// Place says where a platform keeps its things.
+type Place struct {
+	// Dir is the data directory.
+	Dir string
+	// Database is what store.Open takes; empty for a SQLite file in Dir.
+	Database string
+	// KeyFile holds the key that opens what is sealed in the database; empty for
+	// secret.key in Dir. All replicas on one database have the same key.
+	KeyFile string
+}
+
+// Location is where the database is.
+func (p Place) Location() string {
+	if p.Database != "" {
+		return p.Database
+	}
+	return filepath.Join(p.Dir, "rightscaled.db")
+}
+
+// Key is where the key file is.
+func (p Place) Key() string {
+	if p.KeyFile != "" {
+		return p.KeyFile
+	}
+	return filepath.Join(p.Dir, "secret.key")
+}
+
+// Open is OpenAt for a data directory that holds everything.
 func Open(ctx context.Context, dir string) (*Service, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return OpenAt(ctx, Place{Dir: dir})
+}
+
+// OpenAt opens a platform, creating it at the first use: the database, and the
+// key file that opens what is sealed in it.
+func OpenAt(ctx context.Context, p Place) (*Service, error) {
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
 	}
-	database, key := filepath.Join(dir, "rightscaled.db"), filepath.Join(dir, "secret.key")
-	_, err := os.Stat(database)
-	isNew := errors.Is(err, os.ErrNotExist)
-	keys, err := seal.Load(key, isNew)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing, but %s exists: restore the key file from a backup, or move the database away to start anew", key, database)
-	}
+	p.Database, p.KeyFile = p.Location(), p.Key()
+	db, err := store.Open(ctx, p.Database)
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.OpenSQLite(ctx, database)
+	keys, err := openKeys(ctx, db, p)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
 	return &Service{DB: db, Keys: keys, Now: time.Now}, nil
+}
+
+// settingKeyCheck names the setting that tells one key from another and does not
+// tell the key.
+const settingKeyCheck = "key_check"
+
+// openKeys reads the key file and makes sure that it is the one that belongs to
+// the database. A database without any gets a new one.
+func openKeys(ctx context.Context, db *store.DB, p Place) (*seal.Keys, error) {
+	known, err := db.Setting(ctx, settingKeyCheck)
+	if err != nil {
+		return nil, err
+	}
+	sealed := known != ""
+	if !sealed {
+		// Databases of older versions have no such setting.
+		if sealed, err = db.HasSealed(ctx); err != nil {
+			return nil, err
+		}
+	}
+	_, err = os.Stat(p.KeyFile)
+	made := errors.Is(err, os.ErrNotExist) && !sealed
+	keys, err := seal.Load(p.KeyFile, made)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is missing, but the database %s holds values sealed with it: restore the key file from a backup, copy it from another replica, or begin with a new database", p.KeyFile, store.Describe(p.Database))
+	}
+	if err != nil {
+		return nil, err
+	}
+	check := hex.EncodeToString(keys.Sign("key check", ""))
+	err = db.InTx(ctx, func(q *store.Queries) error {
+		if known, err = q.Setting(ctx, settingKeyCheck); err != nil || known != "" {
+			return err
+		}
+		known = check
+		return q.SetSetting(ctx, settingKeyCheck, check)
+	})
+	if err == nil && known != check {
+		err = fmt.Errorf("%s is not the key of the database %s: copy the key file from the replica that made the database, or from its backup", p.KeyFile, store.Describe(p.Database))
+		if made {
+			err = errors.Join(err, os.Remove(p.KeyFile)) // another replica was quicker
+		}
+	}
+	return keys, err
 }
 
 // Close closes the database.

@@ -28,18 +28,23 @@ type Mailbox interface {
 
 // Source tells which instances have got mail.
 type Source interface {
-	// EventsAfter returns the instances with events of ids above after, and the
-	// highest id.
-	EventsAfter(ctx context.Context, after int64) (instances []int64, last int64, err error)
+	// ListenEvents calls heard with an instance that has got an event, or with 0
+	// when events may have been missed, until stop is called.
+	ListenEvents(heard func(instance int64)) (stop func())
+	// EventsAfter returns the instances of the events with ids above after, by id.
+	EventsAfter(ctx context.Context, after int64) (map[int64]int64, error)
 	// ExpireEvents drops what is too old.
 	ExpireEvents(ctx context.Context) error
 }
 
 // Times of the hub.
 const (
-	// lookEvery is how soon an event that another process added is seen.
-	lookEvery   = 300 * time.Millisecond
 	expireEvery = time.Minute
+	// lookEvery is for what all else has missed.
+	lookEvery = 15 * time.Second
+	// settle is how long events of smaller ids than known ones may still appear:
+	// ids are given before transactions are committed.
+	settle = time.Minute
 	// repeatAfter is when an event without an answer is sent again on the same
 	// connection.
 	repeatAfter = 30 * time.Second
@@ -57,6 +62,7 @@ type Hub struct {
 
 	mu     sync.Mutex
 	wait   map[int64]map[chan struct{}]bool
+	sent   int64
 	closed chan struct{}
 }
 
@@ -65,13 +71,25 @@ func New(source Source, log *slog.Logger) *Hub {
 	return &Hub{source: source, log: log, wait: map[int64]map[chan struct{}]bool{}, closed: make(chan struct{})}
 }
 
-// Run looks for events until ctx ends, which also ends all connections.
+// Run wakes agents that have got events until ctx ends. Then it ends all
+// connections, and waits a little until the agents have taken leave.
 func (h *Hub) Run(ctx context.Context) {
-	defer close(h.closed)
+	defer h.end()
+	missed := make(chan struct{}, 1)
+	defer h.source.ListenEvents(func(instance int64) {
+		if instance != 0 {
+			h.Wake(instance)
+			return
+		}
+		select {
+		case missed <- struct{}{}:
+		default: // a look is due anyway
+		}
+	})()
 	look, expire := time.NewTicker(lookEvery), time.NewTicker(expireEvery)
 	defer look.Stop()
 	defer expire.Stop()
-	last := int64(0)
+	w := window{seen: map[int64]time.Time{}}
 	for {
 		select {
 		case <-ctx.Done():
@@ -79,18 +97,55 @@ func (h *Hub) Run(ctx context.Context) {
 		case <-expire.C:
 			h.complain(ctx, "dropping old events", h.source.ExpireEvents(ctx))
 			continue
+		case <-missed:
 		case <-look.C:
 		}
 		if h.Waiting() == 0 {
 			continue // they look for themselves when they come
 		}
-		instances, id, err := h.source.EventsAfter(ctx, last)
+		events, err := h.source.EventsAfter(ctx, w.after)
 		h.complain(ctx, "looking for events", err)
-		last = id
-		for _, instance := range instances {
+		for _, instance := range w.fresh(events, time.Now()) {
 			h.Wake(instance)
 		}
 	}
+}
+
+// leaveTime bounds how long the end of all connections takes.
+const leaveTime = 5 * time.Second
+
+func (h *Hub) end() {
+	close(h.closed)
+	for limit := time.Now().Add(leaveTime); h.Waiting() > 0 && time.Now().Before(limit); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// window remembers which events were seen, as long as older ones may appear.
+type window struct {
+	after int64
+	seen  map[int64]time.Time
+}
+
+// fresh returns the instances of events that were not seen before.
+func (w *window) fresh(events map[int64]int64, now time.Time) (instances []int64) {
+	for id, instance := range events {
+		if _, known := w.seen[id]; !known {
+			w.seen[id] = now
+			instances = append(instances, instance)
+		}
+	}
+	for id, at := range w.seen {
+		if now.Sub(at) > settle {
+			w.after = max(w.after, id)
+		}
+	}
+	for id := range w.seen {
+		if id <= w.after {
+			delete(w.seen, id)
+		}
+	}
+	return instances
 }
 
 func (h *Hub) complain(ctx context.Context, what string, err error) {
@@ -121,6 +176,19 @@ func (h *Hub) Waiting() (n int) {
 	return n
 }
 
+// Sent is how many events were given to agents, repeated ones included.
+func (h *Hub) Sent() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent
+}
+
+func (h *Hub) count(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent += int64(n)
+}
+
 // join registers an agent; leave must be called.
 func (h *Hub) join(instance int64) (wake chan struct{}, leave func()) {
 	wake = make(chan struct{}, 1)
@@ -149,6 +217,7 @@ func (h *Hub) Listen(ctx context.Context, instance int64, box Mailbox, limit tim
 	for {
 		events, err := box.Events(ctx)
 		if err != nil || len(events) > 0 {
+			h.count(len(events))
 			return events, err
 		}
 		select {

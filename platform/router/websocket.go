@@ -106,6 +106,7 @@ func (h *Hub) write(ctx context.Context, conn *websocket.Conn, box Mailbox, wake
 					return err
 				}
 				at = time.Now()
+				h.count(1)
 			}
 			waiting[e.UUID] = at
 		}

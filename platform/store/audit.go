@@ -70,7 +70,7 @@ func (q *Queries) AuditEntries(ctx context.Context, f AuditFilter) (list []Audit
 		e, err := scanAudit(rows)
 		list = append(list, e)
 		return err
-	}, `SELECT * FROM (`+auditColumns+`WHERE account_id = ? AND (server_id = ? OR ? = 0) AND id > ? ORDER BY id DESC LIMIT ?) AS newest ORDER BY id`,
+	}, `SELECT * FROM (`+auditColumns+`WHERE account_id = ? AND (server_id = ? OR CAST(? AS BIGINT) = 0) AND id > ? ORDER BY id DESC LIMIT ?) AS newest ORDER BY id`,
 		f.AccountID, f.ServerID, f.ServerID, f.AfterID, limit)
 	return list, err
 }

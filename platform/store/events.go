@@ -20,8 +20,11 @@ type Event struct {
 	ExpiresAt      time.Time
 }
 
-// AddEvent stores an event.
+// AddEvent stores an event and tells whoever listens to TopicEvents.
 func (q *Queries) AddEvent(ctx context.Context, e Event, now time.Time) (int64, error) {
+	if err := q.notifyID(ctx, TopicEvents, e.InstanceID); err != nil {
+		return 0, err
+	}
 	return q.insert(ctx, `INSERT INTO events (uuid, instance_id, path, detail, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
 		e.UUID, e.InstanceID, e.Path, string(e.Detail), millis(now), millis(e.ExpiresAt))
 }
@@ -56,15 +59,15 @@ func (q *Queries) ExpiredEvents(ctx context.Context, now time.Time) ([]Event, er
 	return q.events(ctx, `WHERE expires_at <= ? ORDER BY id`, millis(now))
 }
 
-// EventsAfter tells the instances that have got events with ids above after,
-// and the highest id there is.
-func (q *Queries) EventsAfter(ctx context.Context, after int64) (instances []int64, last int64, err error) {
-	last = after
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		var instance, id int64
-		err := rows.Scan(&instance, &id)
-		instances, last = append(instances, instance), max(last, id)
+// EventsAfter tells the instances that events with ids above after wait for, by
+// the ids of the events.
+func (q *Queries) EventsAfter(ctx context.Context, after int64) (map[int64]int64, error) {
+	instances := map[int64]int64{}
+	err := q.each(ctx, func(rows *sql.Rows) error {
+		var id, instance int64
+		err := rows.Scan(&id, &instance)
+		instances[id] = instance
 		return err
-	}, `SELECT instance_id, MAX(id) FROM events WHERE id > ? GROUP BY instance_id`, after)
-	return instances, last, err
+	}, `SELECT id, instance_id FROM events WHERE id > ?`, after)
+	return instances, err
 }

@@ -6,23 +6,26 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the database driver
 )
 
-//go:embed migrations
-var migrations embed.FS
+// dataVersionEvery is how soon this process sees what another has written into
+// the same file. Asking costs some microseconds.
+const dataVersionEvery = 250 * time.Millisecond
 
-// OpenSQLite opens or creates the database file and brings its schema up to
-// date. Several processes may have it open; writers wait for each other.
-func OpenSQLite(ctx context.Context, path string) (*DB, error) {
+// sqlite is the embedded database.
+type sqlite struct{}
+
+// connectSQLite opens or creates the database file. Several processes may have
+// it open; writers wait for each other.
+func connectSQLite(path string) (*DB, error) {
 	// The file holds token hashes and audit texts: private from birth.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -38,29 +41,72 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	pool.SetMaxOpenConns(8)
-	db := &DB{pool: pool, writer: make(chan struct{}, 1)}
-	db.Queries = Queries{q: pool, rebind: func(s string) string { return s }}
-	if err := migrate(ctx, db, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
-		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), pool.Close())
-	}
-	return db, nil
+	pool.SetMaxIdleConns(8)
+	return newDB(pool, sqlite{}, 1), nil
 }
 
-func migrate(ctx context.Context, db *DB, dialect goose.Dialect, dir string) error {
-	files, err := fs.Sub(migrations, dir)
+func (sqlite) name() string               { return "sqlite" }
+func (sqlite) rebind(query string) string { return query }
+func (sqlite) clock() string              { return `CAST(unixepoch('subsec') * 1000 AS INTEGER)` }
+func (sqlite) txOptions() *sql.TxOptions  { return nil }
+func (sqlite) retry(error, bool) int      { return 0 }
+
+func (sqlite) migrate(ctx context.Context, db *DB, version int64) error {
+	return migrate(ctx, db, "migrations/sqlite", version, goose.DialectSQLite3)
+}
+
+// notify does nothing: other processes see that the file has changed.
+func (sqlite) notify(context.Context, *Queries, notice) error { return nil }
+
+// watch asks SQLite whether another connection has committed something; what,
+// the listeners must find out themselves.
+func (sqlite) watch(ctx context.Context, db *DB) {
+	conn, err := db.pool.Conn(ctx)
 	if err != nil {
-		return err
+		return // only when ctx has ended or the database is closed
 	}
-	p, err := goose.NewProvider(dialect, db.pool, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
+	defer func() { _ = conn.Close() }()
+	ticker := time.NewTicker(dataVersionEvery)
+	defer ticker.Stop()
+	last := int64(-1)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		var version int64
+		err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version)
+		if errors.Is(err, context.Canceled) {
+			return
+		}
+		if err != nil || version != last {
+			db.board.missed()
+		}
+		last = version
 	}
-	current, target, err := p.GetVersions(ctx)
-	if err == nil && current > target {
-		return fmt.Errorf("its schema has version %d, this rightscaled knows up to %d; use the newer rightscaled", current, target)
+}
+
+func (sqlite) schema(ctx context.Context, q *Queries) ([]tableInfo, error) {
+	return readSchema(ctx, q,
+		`SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c
+			WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, c.cid`,
+		`SELECT DISTINCT m.name, f."table" FROM sqlite_master m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`,
+		`SELECT m.name FROM sqlite_master m WHERE m.type = 'table' AND m.sql LIKE '%AUTOINCREMENT%'`)
+}
+
+func (sqlite) sequence(ctx context.Context, q *Queries, table string) (last int64, err error) {
+	err = q.row(ctx, `SELECT seq FROM sqlite_sequence WHERE name = ?`, table).Scan(&last)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate schema: %w", err)
+	return last, err
+}
+
+func (sqlite) setSequence(ctx context.Context, q *Queries, table string, last int64) error {
+	_, err := q.exec(ctx, `DELETE FROM sqlite_sequence WHERE name = ?`, table)
+	if err == nil {
+		_, err = q.exec(ctx, `INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)`, table, last)
 	}
-	return nil
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -20,20 +21,61 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
 
+// All tests run on SQLite and on PostgreSQL.
+func TestMain(m *testing.M) {
+	os.Exit(storetest.Main(m, func(ctx context.Context, url string) error {
+		db, err := Open(ctx, url)
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	}))
+}
+
 func open(t *testing.T) (*DB, string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "with space & ?#%.db")
-	db, err := OpenSQLite(context.Background(), path)
+	location := storetest.URL(t)
+	return openAt(t, location), location
+}
+
+func openAt(t *testing.T, location string) *DB {
+	t.Helper()
+	db, err := Open(context.Background(), location)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	return db, path
+	return db
 }
 
 func TestOpen(t *testing.T) {
+	ctx := context.Background()
+	db, location := open(t)
+	_, err := db.exec(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, created_at, updated_at) VALUES (1,'x','',99,'','','',0,0)`)
+	require.ErrorContains(t, errors.New(strings.ToLower(err.Error())), "foreign key")
+
+	// Opening again keeps what is there; a newer schema is refused.
+	require.NoError(t, db.SetSetting(ctx, "a", "1"))
+	require.NoError(t, db.SetSetting(ctx, "a", "2"))
+	again, err := Open(ctx, location)
+	require.NoError(t, err)
+	v, err := again.Setting(ctx, "a")
+	require.NoError(t, err)
+	require.Equal(t, "2", v)
+	_, err = again.exec(ctx, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, `+map[string]string{"sqlite": "1", "postgres": "true"}[storetest.Kind()]+`)`)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+	_, err = Open(ctx, location)
+	require.ErrorContains(t, err, "use the newer rightscaled")
+}
+
+func TestSQLiteFile(t *testing.T) {
+	if storetest.Kind() != storetest.SQLite {
+		t.Skip("of SQLite only")
+	}
 	ctx := context.Background()
 	db, path := open(t)
 	info, err := os.Stat(path)
@@ -45,24 +87,56 @@ func TestOpen(t *testing.T) {
 	var fk int
 	require.NoError(t, db.row(ctx, `PRAGMA foreign_keys`).Scan(&fk))
 	require.Equal(t, 1, fk)
-	_, err = db.exec(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, created_at, updated_at) VALUES (1,'x','',99,'','','',0,0)`)
-	require.ErrorContains(t, err, "FOREIGN KEY")
-
-	// Opening again keeps what is there; a newer schema is refused.
-	require.NoError(t, db.SetSetting(ctx, "a", "1"))
-	require.NoError(t, db.SetSetting(ctx, "a", "2"))
-	again, err := OpenSQLite(ctx, path)
-	require.NoError(t, err)
-	v, err := again.Setting(ctx, "a")
-	require.NoError(t, err)
-	require.Equal(t, "2", v)
-	_, err = again.exec(ctx, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`)
+	_, err = Open(ctx, filepath.Join(t.TempDir(), "no", "such", "dir.db"))
+	require.Error(t, err)
+	again, err := Open(ctx, "sqlite://"+path)
 	require.NoError(t, err)
 	require.NoError(t, again.Close())
-	_, err = OpenSQLite(ctx, path)
-	require.ErrorContains(t, err, "use the newer rightscaled")
-	_, err = OpenSQLite(ctx, filepath.Join(t.TempDir(), "no", "such", "dir.db"))
-	require.Error(t, err)
+}
+
+func TestLocations(t *testing.T) {
+	ctx := context.Background()
+	for location, want := range map[string]string{
+		"mysql://root@db/x":                                "want the path of a SQLite file, or postgres://",
+		"postgres://u:s3cret@127.0.0.1:1/x":                "x on 127.0.0.1:1",
+		"postgres://u:s3cret@db:port/x":                    "want postgres://USER:PASSWORD@HOST:5432/NAME",
+		"postgres://u:s3cret@127.0.0.1/x?pool_max_conns=1": "pool_max_conns=1: want a number of at least 4",
+	} {
+		_, err := Open(ctx, location)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "s3cret")
+	}
+	require.Equal(t, "name on /run/postgresql", Describe("postgres:///name?host=/run/postgresql"))
+	require.Equal(t, "/a/b.db", Describe("sqlite:///a/b.db"))
+}
+
+// Text that one of the databases cannot keep is refused by both.
+func TestText(t *testing.T) {
+	ctx := context.Background()
+	db, _ := open(t)
+	for _, text := range []string{"a\x00b", "a\xffb"} {
+		require.ErrorIs(t, db.SetSetting(ctx, "a", text), ErrText)
+		_, err := db.Setting(ctx, text)
+		require.ErrorIs(t, err, ErrText)
+		_, err = db.Tags(ctx, 1, text)
+		require.ErrorIs(t, err, ErrText)
+	}
+	require.NoError(t, db.SetSetting(ctx, "a", "Grüße, 日本, 😀, ' \" ? \\"))
+	v, err := db.Setting(ctx, "a")
+	require.NoError(t, err)
+	require.Equal(t, "Grüße, 日本, 😀, ' \" ? \\", v)
+}
+
+func TestRebind(t *testing.T) {
+	for in, want := range map[string]string{
+		"SELECT 1":                              "SELECT 1",
+		"a = ? AND b = ?":                       "a = $1 AND b = $2",
+		"a = '?' AND b = ?":                     "a = '?' AND b = $1",
+		"a = 'it''s ?' AND b = ?":               "a = 'it''s ?' AND b = $1",
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)": "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+	} {
+		require.Equal(t, want, postgres{}.rebind(in))
+	}
 }
 
 // Two processes (here: two pools) write at the same time and wait for each
@@ -70,9 +144,7 @@ func TestOpen(t *testing.T) {
 func TestConcurrentWriters(t *testing.T) {
 	ctx := context.Background()
 	db, path := open(t)
-	other, err := OpenSQLite(ctx, path)
-	require.NoError(t, err)
-	defer other.Close()
+	other := openAt(t, path)
 	var wg sync.WaitGroup
 	errs := make(chan error, 60)
 	for i := range 60 {
@@ -98,7 +170,7 @@ func TestConcurrentWriters(t *testing.T) {
 	require.Len(t, list, 60)
 	list, err = db.AuditEntries(ctx, AuditFilter{AccountID: 1, Limit: 2})
 	require.NoError(t, err)
-	require.Equal(t, []int64{59, 60}, []int64{list[0].ID, list[1].ID})
+	require.Less(t, list[0].ID, list[1].ID)
 }
 
 func TestRollback(t *testing.T) {
