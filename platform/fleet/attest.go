@@ -63,7 +63,7 @@ func (s *Service) Prove(ctx context.Context, req ProofRequest) (Grant, error) {
 			return err
 		}
 		hash := sha256.Sum256([]byte(req.Proof.Nonce))
-		fresh, err := q.UseNonce(ctx, hash[:], expires, s.Now())
+		fresh, err := q.UseNonce(ctx, hash[:], expires)
 		if err != nil {
 			return err
 		}

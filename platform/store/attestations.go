@@ -54,11 +54,9 @@ func (q *Queries) PutAttestation(ctx context.Context, a Attestation) error {
 	return err
 }
 
-// UseNonce notes the hash of a nonce; false when it was used before.
-func (q *Queries) UseNonce(ctx context.Context, hash []byte, expires, now time.Time) (bool, error) {
-	if _, err := q.exec(ctx, `DELETE FROM used_nonces WHERE expires_at <= ?`, millis(now)); err != nil {
-		return false, err
-	}
+// UseNonce notes the hash of a nonce; false when it was used before. It stays
+// until DropExpired.
+func (q *Queries) UseNonce(ctx context.Context, hash []byte, expires time.Time) (bool, error) {
 	n, err := q.exec(ctx, `INSERT INTO used_nonces (hash, expires_at) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING`, hash, millis(expires))
 	return n == 1, err
 }
@@ -93,7 +91,7 @@ func (q *Queries) MarkAttested(ctx context.Context, instanceID int64, uid string
 // not been revoked.
 func (q *Queries) AttestedInstances(ctx context.Context, account int64, uid string, living bool) ([]Instance, error) {
 	list, err := q.instances(ctx, `WHERE account_id = ? AND resource_uid = ? AND attested_at > 0
-		AND (? = 0 OR EXISTS (SELECT 1 FROM enrolment_tokens t WHERE t.instance_id = instances.id AND t.revoked_at = 0)) ORDER BY id`, account, uid, flag(living))
+		AND (CAST(? AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM enrolment_tokens t WHERE t.instance_id = instances.id AND t.revoked_at = 0)) ORDER BY id`, account, uid, flag(living))
 	if err != nil {
 		return nil, fmt.Errorf("attested instances: %w", err)
 	}
