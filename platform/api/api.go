@@ -28,6 +28,8 @@ type Options struct {
 	PublicHost string
 	// Names are the host names and addresses of the server certificate.
 	Names []string
+	// UI is the dashboard: it gets "/" and what is below "/ui". nil for none.
+	UI http.Handler
 }
 
 // Server answers requests.

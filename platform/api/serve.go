@@ -31,7 +31,7 @@ type CertFunc func() (*tls.Certificate, error)
 // finish.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error {
 	srv := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.root(),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: 64 << 10,
 		TLSConfig: &tls.Config{
