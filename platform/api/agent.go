@@ -21,6 +21,10 @@ import (
 func (s *Server) healthCheck(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
+	if s.draining.Load() {
+		writeText(w, http.StatusServiceUnavailable, "this replica stops")
+		return
+	}
 	if err := s.fleet.DB.Ping(ctx); err != nil {
 		s.opt.Log.ErrorContext(ctx, "health check", "error", err)
 		writeText(w, http.StatusServiceUnavailable, "the database does not answer")

@@ -7,11 +7,14 @@
 package api
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -28,6 +31,14 @@ type Options struct {
 	PublicHost string
 	// Names are the host names and addresses of the server certificate.
 	Names []string
+	// Observer is told about requests; nil for nobody.
+	Observer Observer
+	// TLS changes how connections are secured; nil for the certificate that Serve
+	// is given.
+	TLS func(*tls.Config)
+	// Drain is how long the health check says that this replica goes before it
+	// stops taking connections, so that a load balancer looks elsewhere.
+	Drain time.Duration
 	// UI is the dashboard: it gets "/" and what is below "/ui". nil for none.
 	UI http.Handler
 }
@@ -37,18 +48,30 @@ type Server struct {
 	fleet *fleet.Service
 	opt   Options
 	limit *limiter
+	admit *admission
 	hub   *router.Hub
+	// draining is set when the server has begun to stop.
+	draining atomic.Bool
 }
 
 // New makes a Server.
 func New(f *fleet.Service, opt Options) *Server {
-	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), hub: router.New(events{f}, opt.Log)}
+	if opt.Observer == nil {
+		opt.Observer = unobserved{}
+	}
+	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log)}
 }
+
+// Agents is the number of agents that wait for events here.
+func (s *Server) Agents() int { return s.hub.Waiting() }
+
+// Events is how many events were given to agents.
+func (s *Server) Events() int64 { return s.hub.Sent() }
 
 // Handler returns the routes. This is the table of contents of the API.
 func (s *Server) Handler() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.logged, s.recovered, normalPath, limited)
+	r.Use(s.logged, s.recovered, s.admit.rated, normalPath, limited)
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusNotFound, "no such route") })
 	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusMethodNotAllowed, "method not allowed")

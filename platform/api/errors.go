@@ -7,7 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
@@ -41,6 +43,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, store.ErrNotFound):
 		// A missing id is 422 in API 1.5, not 404.
 		writeText(w, http.StatusUnprocessableEntity, "ResourceNotFound: "+err.Error())
+	case errors.Is(err, store.ErrText):
+		writeText(w, http.StatusUnprocessableEntity, "ActionNotAllowed: "+store.ErrText.Error())
+	case errors.Is(err, store.ErrBusy):
+		w.Header().Set("Retry-After", strconv.Itoa(2+rand.N(8))) //nolint:gosec // chance spreads the callers, it is no secret
+		writeText(w, http.StatusServiceUnavailable, "the platform is busy; try again")
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		// The client went away; nobody reads the answer.
 		w.WriteHeader(499)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
@@ -47,9 +48,20 @@ func (s *Server) logged(next http.Handler) http.Handler {
 				attrs = append(attrs, "lineage", clip(lineage))
 			}
 			s.opt.Log.InfoContext(r.Context(), "request", attrs...)
+			if ww.Status() != http.StatusSwitchingProtocols { // that lasts as long as the agent
+				s.opt.Observer.Request(r.Method, route(r), ww.Status(), time.Since(start))
+			}
 		}()
 		next.ServeHTTP(ww, r.WithContext(context.WithValue(r.Context(), keyNotes, n)))
 	})
+}
+
+// route is the pattern that the request has met.
+func route(r *http.Request) string {
+	if c := chi.RouteContext(r.Context()); c != nil {
+		return c.RoutePattern()
+	}
+	return ""
 }
 
 func clip(s string) string {

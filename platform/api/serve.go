@@ -27,8 +27,9 @@ const (
 // without a restart.
 type CertFunc func() (*tls.Certificate, error)
 
-// Serve answers on the listener until ctx ends, then lets running requests
-// finish.
+// Serve answers on the listener until ctx ends. Then it lets running requests
+// finish and tells the agents that wait for events to come back, which takes
+// them to another replica, or to this one when it runs again.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error {
 	srv := &http.Server{
 		Handler:           s.root(),
@@ -40,7 +41,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error
 		},
 		ErrorLog: slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug),
 	}
-	routes, stopRouting := context.WithCancel(ctx)
+	if s.opt.TLS != nil {
+		s.opt.TLS(srv.TLSConfig)
+	}
+	routes, stopRouting := context.WithCancel(context.WithoutCancel(ctx))
 	routing := make(chan struct{})
 	go func() { defer close(routing); s.hub.Run(routes) }()
 	defer func() { stopRouting(); <-routing }()
@@ -49,8 +53,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error
 	select {
 	case err := <-done:
 		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done(): // which ends the router's connections too
+	case <-ctx.Done():
 	}
+	s.draining.Store(true)
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve: %w", err)
+	case <-time.After(s.opt.Drain):
+	}
+	stopRouting() // which ends the waiting of agents, that Shutdown would wait for
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := srv.Shutdown(stop); err != nil {
