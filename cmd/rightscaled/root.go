@@ -20,8 +20,10 @@ import (
 
 // app holds the options that all commands share.
 type app struct {
-	data string
-	json bool
+	data     string
+	database string
+	key      string
+	json     bool
 }
 
 const rootHelp = `rightscaled is the platform that RightLink agents enrol with.
@@ -49,7 +51,9 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().StringVar(&a.data, "data", os.Getenv("RIGHTSCALED_DATA"), "data `directory` (default: $RIGHTSCALED_DATA)")
-	cmd.AddCommand(a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.login(), a.ca())
+	cmd.PersistentFlags().StringVar(&a.database, "database", "", "`URL` of a PostgreSQL database, postgres://USER@HOST/NAME, or path of a SQLite file (default: $RIGHTSCALED_DATABASE, else DIR/rightscaled.db)")
+	cmd.PersistentFlags().StringVar(&a.key, "key-file", os.Getenv("RIGHTSCALED_KEY_FILE"), "`file` with the key that opens sealed values (default: $RIGHTSCALED_KEY_FILE, else DIR/secret.key)")
+	cmd.AddCommand(a.backup(), a.restore(), a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.login(), a.ca())
 	return cmd
 }
 
@@ -76,11 +80,19 @@ func (a *app) with(ctx context.Context, fn func(*fleet.Service) error) error {
 	if err := a.checkData(); err != nil {
 		return err
 	}
-	s, err := fleet.Open(ctx, a.data)
+	s, err := fleet.OpenAt(ctx, a.place())
 	if err != nil {
 		return err
 	}
 	return errors.Join(fn(s), s.Close())
+}
+
+func (a *app) place() fleet.Place {
+	p := fleet.Place{Dir: a.data, Database: a.database, KeyFile: a.key}
+	if p.Database == "" { // no default of the option: the help would show the password
+		p.Database = os.Getenv("RIGHTSCALED_DATABASE")
+	}
+	return p
 }
 
 func (a *app) checkData() error {
