@@ -19,11 +19,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
 	"github.com/rightimage/packer-plugin-rightimage/platform/api"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/metrics"
 	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 )
@@ -34,6 +36,10 @@ type serveOptions struct {
 	logFormat string
 	logLevel  string
 	attest    fleet.Attestation
+	tls       tlsOptions
+	metrics   string
+	auditDays int
+	drain     time.Duration
 }
 
 const serveHelp = `Answers RightLink agents over https until it gets SIGINT or SIGTERM.
@@ -53,6 +59,11 @@ such as "rightimage local certificate", come with --identity-certificates. Say w
 --allow-account whose instances are yours: without it, an instance of any account
 that has a server's token may use it, once.
 
+Any number of replicas may serve one PostgreSQL database (--database), each with a
+data directory of its own that holds the same secret.key and tls/; see
+docs/operations.md. On SIGTERM a replica finishes what it has begun, and agents go on
+with another one.
+
 While it runs, DIR/serve.json tells the endpoint and the process id.`
 
 func (a *app) serve() *cobra.Command {
@@ -68,6 +79,12 @@ func (a *app) serve() *cobra.Command {
 			if err := o.attest.Trust.Check(); err != nil {
 				return fmt.Errorf("--identity-certificates: %w", err)
 			}
+			if err := o.tls.check(); err != nil {
+				return err
+			}
+			if o.auditDays < 0 || o.drain < 0 {
+				return errors.New("--audit-days, --drain-time: want no negative number")
+			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
 				s.Attest = o.attest
 				return a.runServe(cmd.Context(), s, o, log)
@@ -78,6 +95,10 @@ func (a *app) serve() *cobra.Command {
 	cmd.Flags().StringArrayVar(&o.hostnames, "hostname", nil, "`name` or address, with an optional port, of this platform; the first is its public name")
 	cmd.Flags().StringVar(&o.logFormat, "log-format", "text", "text or json")
 	cmd.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&o.metrics, "metrics-listen", "", "`address` for Prometheus, such as 127.0.0.1:9187; it has no login, so keep it on loopback (default: none)")
+	cmd.Flags().IntVar(&o.auditDays, "audit-days", 0, "remove audit entries that are older than so many `days`; 0 keeps them for ever")
+	cmd.Flags().DurationVar(&o.drain, "drain-time", 0, "after SIGTERM, go on for so long while the health check fails, so that a load balancer looks elsewhere")
+	o.tls.flags(cmd.Flags())
 	attestFlags(cmd.Flags(), &o.attest)
 	return cmd
 }
@@ -109,6 +130,10 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 	if _, err := certs.get(); err != nil {
 		return err
 	}
+	secure, err := o.tls.config(s, certs, o.hostnames, log)
+	if err != nil {
+		return err
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", o.listen, err)
@@ -125,10 +150,36 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 	if len(o.attest.Rules.Accounts) == 0 && !o.attest.RequireExpected {
 		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
 	}
+	m := metrics.New()
+	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, Observer: m, TLS: secure, Drain: o.drain})
+	stop, err := background(ctx, s, srv, o, m, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer stop()
 	log.Info("serving", "endpoint", endpoint(l.Addr()), "public_host", public, "names", names, "ca", filepath.Join(certs.dir, "ca.pem"))
-	err = api.New(s, api.Options{Log: log, PublicHost: public, Names: names}).Serve(ctx, l, certs.get)
+	// Nothing comes of this where systemd has not asked for it.
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	stopping := context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) })
+	defer stopping()
+	err = srv.Serve(ctx, l, certs.get)
 	log.Info("stopped")
 	return err
+}
+
+// background starts what runs beside the requests.
+func background(ctx context.Context, s *fleet.Service, srv *api.Server, o serveOptions, m *metrics.Metrics, log *slog.Logger) (stop func(), err error) {
+	if err := m.Add(metrics.Source{DB: s.DB, Agents: srv.Agents, Events: srv.Events}); err != nil {
+		return nil, err
+	}
+	stopMetrics, err := serveMetrics(ctx, o.metrics, m, log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { upkeep(ctx, s, o.auditDays, m, log) })
+	return func() { cancel(); running.Wait(); stopMetrics() }, nil
 }
 
 // certificateNames are the standard names and the host parts of --hostname.
