@@ -92,10 +92,12 @@ func blankPasswords(x *probe) {
 		if u.field == "" {
 			x.as(x.Severity, "/etc/passwd", u.line, "%s has an empty password", u.name)
 		}
-		if u.inShadow && u.hash == "" {
-			x.as(x.Severity, "/etc/shadow", u.shadowLine, "%s has an empty password", u.name)
-		}
 	}
+	x.fields("/etc/shadow", 2, func(n int, f []string) {
+		if f[1] == "" {
+			x.as(x.Severity, "/etc/shadow", n, "%s has an empty password", f[0])
+		}
+	})
 	x.fields("/etc/gshadow", 2, func(n int, f []string) {
 		if f[1] == "" {
 			x.as(x.Severity, "/etc/gshadow", n, "the group %s has an empty password", f[0])

@@ -185,22 +185,24 @@ func coreDump(x *file) {
 	if !x.Regular() || x.Size < 64 {
 		return
 	}
-	f, err := x.Entry.Open()
-	if err != nil {
-		return
+	if f, err := x.Entry.Open(); err == nil {
+		if IsDump(f) {
+			x.found("a dump of memory")
+		}
+		_ = f.Close() // only read
 	}
-	defer f.Close() //nolint:errcheck // only read
+}
+
+// IsDump reports whether a file is a dump of a program or of a kernel.
+func IsDump(r io.Reader) bool {
 	head := make([]byte, 20)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return
+	if _, err := io.ReadFull(r, head); err != nil {
+		return false
 	}
 	const elfCore = 4
-	switch text := string(head); {
-	case strings.HasPrefix(text, "\x7fELF") && (head[16] == elfCore || head[17] == elfCore && head[5] == 2):
-		x.found("a dump of a program")
-	case strings.HasPrefix(text, "KDUMP") || strings.HasPrefix(text, "DISKDUMP"):
-		x.found("a dump of a kernel")
-	}
+	text := string(head)
+	return strings.HasPrefix(text, "\x7fELF") && (head[16] == elfCore || head[17] == elfCore && head[5] == 2) ||
+		strings.HasPrefix(text, "KDUMP") || strings.HasPrefix(text, "DISKDUMP")
 }
 
 func etckeeper(x *file) {

@@ -34,7 +34,7 @@ func toolChecks() []*Check {
 				on(withPassword, "/**/.git/config", "~/.config/pip/pip.conf", "/etc/pip.conf", "~/.pip/pip.conf", "~/.npmrc"),
 				on(containing(`"(auth|identitytoken|registrytoken)"\s*:\s*"[^"]+"`), "~/.docker/config.json", "~/.dockercfg", "~/.config/containers/auth.json"),
 				on(containing(`ECS_ENGINE_AUTH_DATA\s*=\s*\S`), "/etc/ecs/ecs.config"),
-				on(containing(`_authToken\s*=\s*[^$\s]|_password\s*=\s*\S|_auth\s*=\s*[^$\s]`), "~/.npmrc", "/etc/npmrc"),
+				on(npmrc, "~/.npmrc", "/etc/npmrc"),
 				on(assigning("password"), "~/.pypirc"),
 				on(assigning("token"), "~/.cargo/credentials*"),
 				on(containing(`<(password|passphrase|privateKey)>[^<$\s][^<]*<`), "~/.m2/settings.xml"),
@@ -105,6 +105,13 @@ func containing(pattern string) func(*file) {
 func hasLines(x *file) {
 	if x.Regular() && len(x.lines(x.Path)) > 0 {
 		x.found("%d lines", len(x.lines(x.Path)))
+	}
+}
+
+// npmrc finds tokens; there, two slashes begin a registry and no comment.
+func npmrc(x *file) {
+	if x.Regular() && regexp.MustCompile(`(?m)^[^#;\n]*(_authToken|_password|_auth)\s*=\s*[^$\s]`).MatchString(x.text()) {
+		x.found("a token")
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	exitFailed      = 1   // the command failed; what it had made is gone again
 	exitUsage       = 2   // wrong flags or options; nothing was tried
 	exitLeft        = 3   // something is left behind, and listed
+	exitFindings    = 4   // an image has findings, and they are listed
 	exitInterrupted = 130 // stopped by a signal; what it had made is gone again
 )
 
@@ -36,6 +37,8 @@ func exitCode(ctx context.Context, err error) int {
 		return 0
 	case errors.As(err, &left), errors.Is(err, errLeft):
 		return exitLeft
+	case errors.Is(err, errFindings):
+		return exitFindings
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case errors.As(err, &usage):

@@ -22,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	err := rootCommand().ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errLeft) {
+	if err != nil && !errors.Is(err, errLeft) && !errors.Is(err, errFindings) {
 		fmt.Fprintln(os.Stderr, "rightimage:", err)
 	}
 	os.Exit(exitCode(ctx, err))
@@ -38,7 +38,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("rightimage {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(installCommand(), publishCommand(), sweepCommand(), localCommand(), mirrorCommand(), versionCommand())
+	root.AddCommand(installCommand(), publishCommand(), sweepCommand(), localCommand(), mirrorCommand(), verifyCommand(), cleanCommand(), versionCommand())
 	return root
 }
 

@@ -75,6 +75,19 @@ func (p *progress) Progress(region string, now blocks.Progress) {
 	}
 }
 
+// Line shows a text in the line that changes, on a terminal only.
+func (p *progress) Line(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.width() - 1; n > 0 {
+		if r := []rune(text); len(r) > n {
+			text = string(r[:n-1]) + "…"
+		}
+		fmt.Fprint(p.w, "\r\x1b[K"+text)
+		p.line = true
+	}
+}
+
 // text is the line: one region in full, of several the shortest that tells.
 func (p *progress) text() string {
 	var parts []string

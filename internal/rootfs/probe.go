@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // FS is what a superblock says about a partition.
@@ -131,9 +132,16 @@ func probeSwap(b []byte) (FS, bool) {
 	return FS{Type: "swap"}, bytes.Equal(b[4086:4096], []byte("SWAPSPACE2"))
 }
 
+// probeFAT reads what mount(8) shows as the UUID: the serial number, which FAT32
+// has elsewhere.
 func probeFAT(b []byte) (FS, bool) {
-	return FS{Type: "vfat"}, b[510] == 0x55 && b[511] == 0xaa &&
-		(string(b[54:57]) == "FAT" || string(b[82:85]) == "FAT")
+	at := 39
+	if string(b[82:85]) == "FAT" {
+		at = 67
+	}
+	serial := binary.LittleEndian.Uint32(b[at:])
+	fs := FS{Type: "vfat", UUID: fmt.Sprintf("%04X-%04X", serial>>16, serial&0xffff), Label: strings.TrimRight(text(b[at+4:at+15]), " ")}
+	return fs, b[510] == 0x55 && b[511] == 0xaa && (string(b[54:57]) == "FAT" || string(b[82:85]) == "FAT")
 }
 
 func uuid(b []byte) string {

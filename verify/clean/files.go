@@ -8,10 +8,13 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/rightimage/packer-plugin-rightimage/verify"
+	"github.com/rightimage/packer-plugin-rightimage/verify/tree"
 )
 
 // credentials removes the files that hold nothing else. Others are left to
@@ -176,6 +179,7 @@ func packages(c *cleaner) {
 func temporary(c *cleaner) {
 	c.empty("/tmp", "/var/tmp", "/mnt", "/media", "/run/cloud-init")
 	c.empty("/var/crash", "/var/log/dump", "/var/spool/abrt", "/var/lib/systemd/coredump", "/var/lib/apport/coredump", "/opt/rightscale/crash")
+	c.dumps()
 	c.remove("/root/anaconda-ks.cfg", "/root/original-ks.cfg", "/root/initial-setup-ks.cfg", "/root/install.log*", "/var/log/anaconda", "/var/log/installer", "/preseed.cfg", "/root/autoinst.xml", "/var/adm/autoinstall")
 	c.remove("~/.cache", "~/.gemrc", "~/.ansible", "~/.local/share/Trash")
 	c.files("/var/lib/mlocate", "/var/lib/plocate")
@@ -188,6 +192,31 @@ func temporary(c *cleaner) {
 				c.do("remove", p, func() error { return c.Remove(p) })
 			}
 		})
+	}
+}
+
+// dumps removes dumps of memory, wherever they lie. Other things are named core
+// as well, so that their content decides.
+func (c *cleaner) dumps() {
+	var mu sync.Mutex
+	var found []string
+	c.Walk(runtime.GOMAXPROCS(0), func(_ int, e *tree.Entry) bool {
+		name := path.Base(e.Path)
+		if e.Regular() && (name == "core" || strings.HasPrefix(name, "core.") || strings.HasPrefix(name, "vmcore")) {
+			if f, err := e.Open(); err == nil {
+				if verify.IsDump(f) {
+					mu.Lock()
+					found = append(found, e.Path)
+					mu.Unlock()
+				}
+				_ = f.Close() // only read
+			}
+		}
+		return true
+	}, func(string, error) {})
+	slices.Sort(found)
+	for _, p := range found {
+		c.do("remove", p, func() error { return c.Remove(p) })
 	}
 }
 
