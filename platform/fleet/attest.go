@@ -78,6 +78,9 @@ func (s *Service) Prove(ctx context.Context, req ProofRequest) (Grant, error) {
 		if err != nil {
 			return err
 		}
+		if errors.Is(refusal, errTooEarly) {
+			return nil // nothing that anybody has to know
+		}
 		if refusal != nil {
 			return s.refuseProof(ctx, q, c, doc, refusal)
 		}
@@ -160,6 +163,9 @@ func (s *Service) attested(ctx context.Context, q *store.Queries, c caller, doc 
 		a := store.Attestation{TokenID: c.token.ID, InstanceUID: doc.InstanceID, Account: doc.AccountID, Region: doc.Region, Image: doc.ImageID,
 			PendingAt: doc.PendingTime, PublicKey: p.PublicKey, NextKey: p.NextKey, KeySince: now, CreatedAt: now}
 		if err := errors.Join(q.PutAttestation(ctx, a), q.MarkAttested(ctx, c.token.InstanceID, doc.InstanceID, now)); err != nil {
+			return false, err
+		}
+		if err := s.place(ctx, q, c.token.InstanceID, doc.InstanceID, doc.Region); err != nil {
 			return false, err
 		}
 		return false, s.note(ctx, q, c.server, c.token.InstanceID, fmt.Sprintf("%s attested; token %d is used", doc.InstanceID, c.token.ID), describeDocument(doc, p.PublicKey))

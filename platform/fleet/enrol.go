@@ -89,6 +89,11 @@ func (s *Service) enrol(ctx context.Context, q *store.Queries, sess Session, ser
 	if err := q.DeclareInstance(ctx, inst, s.Now()); err != nil {
 		return err
 	}
+	if first {
+		if err := s.place(ctx, q, inst.ID, req.ResourceUID, ""); err != nil {
+			return err
+		}
+	}
 	if !first {
 		return s.note(ctx, q, server, inst.ID, req.ResourceUID+" declared itself again", describe(req))
 	}

@@ -100,10 +100,16 @@ func judgeKnown(known store.Attestation, doc attest.Document) error {
 	return nil
 }
 
+// errTooEarly refuses an instance that is quicker than the answer to its launch.
+// It asks again after a minute, and by then its id is known.
+var errTooEarly = &RefusedError{"the instance of this server is being launched and its id is not known yet; ask again"}
+
 // judgeNew looks at the age and at the instances that are expected.
 func (s *Service) judgeNew(expected store.Expected, doc attest.Document) error {
 	age := s.Now().Sub(doc.PendingTime)
 	switch {
+	case expected.Nobody:
+		return errTooEarly
 	case len(expected.Instances) > 0 && !slices.Contains(expected.Instances, doc.InstanceID):
 		return refused("%s is not the instance that is expected (%s)", doc.InstanceID, strings.Join(expected.Instances, ", "))
 	case len(expected.Instances) == 0 && s.Attest.RequireExpected:

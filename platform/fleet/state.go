@@ -69,13 +69,9 @@ func (s *Service) moveState(ctx context.Context, q *store.Queries, inst store.In
 	if err := q.AddStateChange(ctx, store.StateChange{InstanceID: inst.ID, From: inst.State, To: to, Kind: kind, At: now}); err != nil {
 		return err
 	}
-	server, err := q.Server(ctx, inst.ServerID)
-	if err != nil {
-		return err
-	}
-	summary := fmt.Sprintf("%s: %s → %s", inst.ResourceUID, inst.State, to)
+	summary := fmt.Sprintf("%s: %s → %s", NameOf(inst), inst.State, to)
 	if kind != "" {
 		summary += " (" + kind + ")"
 	}
-	return s.note(ctx, q, server, inst.ID, summary, "")
+	return s.Remark(ctx, q, inst, Remark{Summary: summary})
 }

@@ -27,25 +27,41 @@ const SessionTime = 2 * time.Hour
 // issueToken makes the identity of the next instance of a server: an instance
 // row, so that its href is known, and the token that will claim it.
 func (s *Service) issueToken(ctx context.Context, q *store.Queries, server store.Server) error {
-	uid := strings.ToUpper(randomHex(6))
+	instance, err := s.newInstance(ctx, q, server)
+	if err != nil {
+		return err
+	}
+	_, _, err = s.issueFor(ctx, q, server, instance)
+	return err
+}
+
+func (s *Service) newInstance(ctx context.Context, q *store.Queries, server store.Server) (int64, error) {
 	instance, err := q.CreateInstance(ctx, store.Instance{
-		AccountID: server.AccountID, CloudID: 1, ServerID: server.ID, UID: uid, State: wire.StatePending,
+		AccountID: server.AccountID, CloudID: server.CloudID, ServerID: server.ID, UID: NewUID(), State: wire.StatePending,
 	}, s.Now())
 	if err != nil {
-		return fmt.Errorf("create instance: %w", err)
+		return 0, fmt.Errorf("create instance: %w", err)
 	}
+	return instance, nil
+}
+
+// NewUID makes an opaque id for the href of an instance, an image and the like.
+func NewUID() string { return strings.ToUpper(randomHex(6)) }
+
+// issueFor makes a token that will claim an instance row that exists.
+func (s *Service) issueFor(ctx context.Context, q *store.Queries, server store.Server, instance int64) (id int64, plain secret.String, err error) {
 	token := randomHex(20)
 	hash := sha256.Sum256([]byte(token))
-	id, err := q.CreateEnrolmentToken(ctx, store.EnrolmentToken{
+	id, err = q.CreateEnrolmentToken(ctx, store.EnrolmentToken{
 		ServerID: server.ID, InstanceID: instance, Hash: hash[:], Sealed: s.Keys.Seal(tokenPlace(hash[:]), token),
 	}, s.Now())
 	if err != nil {
-		return fmt.Errorf("create token: %w", err)
+		return 0, "", fmt.Errorf("create token: %w", err)
 	}
 	if err := q.SetAgentID(ctx, id, AgentID(id, token)); err != nil {
-		return err
+		return 0, "", err
 	}
-	return s.note(ctx, q, server, 0, fmt.Sprintf("token %d issued", id), "")
+	return id, secret.String(token), s.note(ctx, q, server, 0, fmt.Sprintf("token %d issued", id), "")
 }
 
 func (s *Service) openToken(t store.EnrolmentToken) (secret.String, error) {

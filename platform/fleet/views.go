@@ -29,7 +29,7 @@ type ServerView struct {
 	Expected         []string                     `json:"expected_instances,omitempty"`
 	Attestation      *AttestationView             `json:"attestation"` // null before an attested enrolment
 	Inputs           map[string]rightscript.Value `json:"inputs"`
-	Instance         *InstanceView                `json:"instance"` // null before the first enrolment
+	Instance         *InstanceView                `json:"instance"` // null before the first launch or enrolment
 	Audit            AuditCount                   `json:"audit"`
 	CreatedAt        time.Time                    `json:"created_at"`
 	UpdatedAt        time.Time                    `json:"updated_at"`
@@ -51,6 +51,13 @@ type InstanceView struct {
 	PublicIPs        []string          `json:"public_ip_addresses"`
 	PrivateIPs       []string          `json:"private_ip_addresses"`
 	RightLinkVersion string            `json:"rightlink_version"`
+	Raw              bool              `json:"raw"` // no server has it
+	Name             string            `json:"name"`
+	CloudID          int64             `json:"cloud_id"`
+	CloudState       string            `json:"cloud_state,omitempty"` // as the cloud says
+	InstanceType     string            `json:"instance_type,omitempty"`
+	Datacenter       string            `json:"datacenter,omitempty"`
+	LaunchedAt       time.Time         `json:"launched_at,omitzero"`
 	CreatedAt        time.Time         `json:"created_at"`
 	EnrolledAt       time.Time         `json:"enrolled_at,omitzero"`
 	UpdatedAt        time.Time         `json:"updated_at"`
@@ -122,7 +129,7 @@ func (s *Service) serverView(ctx context.Context, server store.Server) (ServerVi
 	if v.Expected, v.Attestation, err = s.attestationView(ctx, token.ID); err != nil {
 		return v, err
 	}
-	if !inst.DeclaredAt.IsZero() {
+	if !inst.DeclaredAt.IsZero() || Living(inst) {
 		iv, err := s.instanceView(ctx, inst, server.Name)
 		if err != nil {
 			return v, err
@@ -136,9 +143,10 @@ func (s *Service) serverView(ctx context.Context, server store.Server) (ServerVi
 	return v, err
 }
 
-// Instances lists the instances that have enrolled, living or not.
+// Instances lists the instances that have enrolled, were launched, or were found
+// in a cloud, living or not.
 func (s *Service) Instances(ctx context.Context, account int64) ([]InstanceView, error) {
-	instances, err := s.DB.Instances(ctx, account)
+	instances, err := s.DB.KnownInstances(ctx, account)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +168,7 @@ func (s *Service) Instances(ctx context.Context, account int64) ([]InstanceView,
 func (s *Service) instanceView(ctx context.Context, i store.Instance, server string) (InstanceView, error) {
 	v := InstanceView{ResourceUID: i.ResourceUID, State: i.State, Href: InstanceHref(i), Server: server, Cloud: i.Cloud, ImageUID: i.ImageUID,
 		PublicIPs: i.PublicIPs, PrivateIPs: i.PrivateIPs, RightLinkVersion: i.RightLinkVersion,
+		Raw: i.ServerID == 0, Name: i.Name, CloudID: i.CloudID, CloudState: i.CloudState, InstanceType: i.InstanceType, Datacenter: i.Datacenter, LaunchedAt: i.LaunchedAt,
 		CreatedAt: i.CreatedAt, EnrolledAt: i.DeclaredAt, UpdatedAt: i.UpdatedAt, EndedAt: i.EndedAt, History: []StateChangeView{}}
 	history, err := s.DB.StateHistory(ctx, i.ID)
 	for _, c := range history {

@@ -28,6 +28,9 @@ type Attestation struct {
 type Expected struct {
 	// Instances is empty when any may.
 	Instances []string `json:"instances,omitempty"`
+	// Nobody keeps everybody out: the instance is being launched, and its id is
+	// not known yet.
+	Nobody bool `json:"nobody,omitempty"`
 	// AnyAge lets instances in that were launched long ago.
 	AnyAge bool `json:"any_age,omitempty"`
 }

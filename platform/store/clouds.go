@@ -127,12 +127,20 @@ func (q *Queries) SetCatalogued(ctx context.Context, id int64, now time.Time) er
 	return err
 }
 
-// CloudUse counts what keeps a cloud from being removed: instances that live
-// and belong to a server or to a job that is not done.
-func (q *Queries) CloudUse(ctx context.Context, id int64) (n int, err error) {
-	err = q.row(ctx, `SELECT COUNT(*) FROM instances i WHERE (i.cloud_id = ? OR i.seen_cloud_id = ?) AND i.ended_at = 0
-		AND (i.server_id IS NOT NULL OR EXISTS (SELECT 1 FROM machine_jobs j WHERE j.instance_id = i.id AND j.done_at = 0))`, id, id).Scan(&n)
-	return n, err
+// CloudUse counts what keeps a cloud from being removed.
+type CloudUse struct {
+	Servers   int // that are to be launched there
+	Settings  int // of MultiCloudImages
+	Instances int // that live and belong to a server, or have a job that is not done
+}
+
+// CloudUse counts what uses a cloud.
+func (q *Queries) CloudUse(ctx context.Context, id int64) (u CloudUse, err error) {
+	err = q.row(ctx, `SELECT (SELECT COUNT(*) FROM servers WHERE cloud_id = ?), (SELECT COUNT(*) FROM mci_settings WHERE cloud_id = ?),
+		(SELECT COUNT(*) FROM instances i WHERE (i.cloud_id = ? OR i.seen_cloud_id = ?) AND i.ended_at = 0
+			AND (i.server_id IS NOT NULL AND i.resource_uid <> '' OR EXISTS (SELECT 1 FROM machine_jobs j WHERE j.instance_id = i.id AND j.done_at = 0)))`,
+		id, id, id, id).Scan(&u.Servers, &u.Settings, &u.Instances)
+	return u, err
 }
 
 // DeleteCloud removes a cloud with its images and the instances that belong to

@@ -72,6 +72,20 @@ func (q *Queries) Image(ctx context.Context, cloudID int64, uid string) (Image, 
 	return i, one("image", uid, err)
 }
 
+// ImagesInUse lists the cloud's ids of images that instances which live, servers
+// and MultiCloudImages name in a cloud.
+func (q *Queries) ImagesInUse(ctx context.Context, cloudID int64) (list []string, err error) {
+	err = q.each(ctx, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		list = append(list, id)
+		return err
+	}, `SELECT image_uid FROM instances WHERE seen_cloud_id = ? AND ended_at = 0 AND image_uid <> '' UNION
+		SELECT image_uid FROM servers WHERE cloud_id = ? AND image_uid <> '' UNION
+		SELECT image_uid FROM mci_settings WHERE cloud_id = ? AND image_uid <> ''`, cloudID, cloudID, cloudID)
+	return list, err
+}
+
 // Kinds of cloud resources.
 const (
 	KindDatacenter    = "datacenter"

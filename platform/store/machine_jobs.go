@@ -82,9 +82,9 @@ func (q *Queries) ActiveJob(ctx context.Context, instanceID int64) (MachineJob, 
 	return j, one("job of instance", instanceID, err)
 }
 
-// LatestJob finds the newest job of a kind of an instance, done or not.
-func (q *Queries) LatestJob(ctx context.Context, instanceID int64, kind string) (MachineJob, error) {
-	j, err := scanJob(q.row(ctx, jobColumns+`WHERE instance_id = ? AND kind = ? ORDER BY id DESC LIMIT 1`, instanceID, kind))
+// LatestMachineJob finds the newest job of an instance, done or not.
+func (q *Queries) LatestMachineJob(ctx context.Context, instanceID int64) (MachineJob, error) {
+	j, err := scanJob(q.row(ctx, jobColumns+`WHERE instance_id = ? ORDER BY id DESC LIMIT 1`, instanceID))
 	return j, one("job of instance", instanceID, err)
 }
 
@@ -92,6 +92,14 @@ func (q *Queries) LatestJob(ctx context.Context, instanceID int64, kind string) 
 func (q *Queries) ActiveJobs(ctx context.Context, cloudID int64) (n int, err error) {
 	err = q.row(ctx, `SELECT COUNT(*) FROM machine_jobs WHERE cloud_id = ? AND done_at = 0`, cloudID).Scan(&n)
 	return n, err
+}
+
+// Leftovers lists the machines that this platform has launched and that have
+// ended in its books, but not in the cloud, and that no job has ended.
+func (q *Queries) Leftovers(ctx context.Context) ([]Instance, error) {
+	return q.instances(ctx, `WHERE ended_at > 0 AND client_token <> '' AND resource_uid <> '' AND gone_at = 0
+		AND cloud_state NOT IN ('terminated', 'shutting-down')
+		AND NOT EXISTS (SELECT 1 FROM machine_jobs j WHERE j.instance_id = instances.id AND j.kind = 'terminate') ORDER BY id`)
 }
 
 // DueJobs lists jobs that can be worked on, the longest due first.
