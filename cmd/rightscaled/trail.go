@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,26 +20,39 @@ import (
 const clockForm = "2006-01-02 15:04:05"
 
 func (a *app) instance() *cobra.Command {
+	var raw, living bool
 	list := a.jsonFlag(&cobra.Command{
-		Use: "list", Short: "List the instances that have enrolled, living or not", Args: cobra.NoArgs,
+		Use: "list", Short: "List the instances that have enrolled, were launched or were found, living or not", Args: cobra.NoArgs,
+		Long: "An instance that no server has is raw: discovery has found it in a cloud.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
 				instances, err := s.Instances(cmd.Context(), fleet.DefaultAccount)
 				if err != nil {
 					return err
 				}
+				instances = slices.DeleteFunc(instances, func(v fleet.InstanceView) bool { return raw && !v.Raw || living && !v.EndedAt.IsZero() })
 				if a.json {
 					return printJSON(cmd.OutOrStdout(), instances)
 				}
 				rows := make([]string, len(instances))
 				for i, v := range instances {
-					rows[i] = fmt.Sprintf("%s\t%s\t%s\t%s\t%s", v.ResourceUID, v.State, v.Server, v.RightLinkVersion, v.EnrolledAt.Format(clockForm))
+					enrolled := "-"
+					if !v.EnrolledAt.IsZero() {
+						enrolled = v.EnrolledAt.Format(clockForm)
+					}
+					owner := v.Server
+					if v.Raw {
+						owner = "(raw) " + v.Name
+					}
+					rows[i] = fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", dash(v.ResourceUID), v.State, dash(v.CloudState), owner, dash(v.RightLinkVersion), enrolled)
 				}
-				return table(cmd.OutOrStdout(), "INSTANCE\tSTATE\tSERVER\tRIGHTLINK\tENROLLED", rows...)
+				return table(cmd.OutOrStdout(), "INSTANCE\tSTATE\tCLOUD SAYS\tSERVER\tRIGHTLINK\tENROLLED", rows...)
 			})
 		},
 	})
-	return group("instance", "Instances: machines that have enrolled", "", list)
+	list.Flags().BoolVar(&raw, "raw", false, "only those that no server has")
+	list.Flags().BoolVar(&living, "living", false, "only those that have not ended")
+	return group("instance", "Instances: machines, enrolled or found", "", list)
 }
 
 func (a *app) audit() *cobra.Command {
