@@ -49,3 +49,21 @@ func (q *Queries) Credentials(ctx context.Context, account int64) (list []Creden
 	}, credentialColumns+`WHERE account_id = ? ORDER BY name`, account)
 	return list, err
 }
+
+// CredentialByID finds a credential of an account by id.
+func (q *Queries) CredentialByID(ctx context.Context, account, id int64) (Credential, error) {
+	c, err := scanCredential(q.row(ctx, credentialColumns+`WHERE account_id = ? AND id = ?`, account, id))
+	return c, one("Credential", id, err)
+}
+
+// UpdateCredential writes name, description and sealed value.
+func (q *Queries) UpdateCredential(ctx context.Context, c Credential, now time.Time) error {
+	_, err := q.exec(ctx, `UPDATE credentials SET name = ?, description = ?, sealed = ?, updated_at = ? WHERE id = ?`, c.Name, c.Description, c.Sealed, millis(now), c.ID)
+	return err
+}
+
+// DeleteCredential removes a credential.
+func (q *Queries) DeleteCredential(ctx context.Context, id int64) error {
+	_, err := q.exec(ctx, `DELETE FROM credentials WHERE id = ?`, id)
+	return err
+}

@@ -24,34 +24,102 @@ type Server struct {
 	State            string
 	Enrolment        string          // wire.EnrolAttested or wire.EnrolLegacy
 	Allow            json.RawMessage // attest.Rules
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	Launch
+	DeploymentID int64 // 0 for none
+	ArrayID      int64 // 0 for none
+	Locked       bool
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// Launch is the configuration of a server's next launch. Names are the cloud's
+// own; empty ones are decided by the MultiCloudImage or the cloud.
+type Launch struct {
+	CloudID           int64
+	ImageUID          string // ami-…
+	MCIID             int64  // 0 for the default of the ServerTemplate
+	InstanceType      string // t3.small
+	SubnetUID         string // subnet-…
+	SecurityGroupUIDs []string
+	SSHKeyUID         string // the key's name
 }
 
 // CreateServer stores a new server with its inputs and returns its id.
 func (q *Queries) CreateServer(ctx context.Context, s Server, inputs map[string]rightscript.Value, now time.Time) (int64, error) {
-	id, err := q.insert(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		s.AccountID, s.Name, s.Description, s.TemplateID, s.RightLinkVersion, s.UserData, s.State, s.Enrolment, string(s.Allow), millis(now), millis(now))
+	groups, err := json.Marshal(nonNil(s.SecurityGroupUIDs))
 	if err != nil {
 		return 0, err
 	}
-	for name, value := range inputs {
-		if _, err := q.exec(ctx, `INSERT INTO server_inputs (server_id, name, value) VALUES (?, ?, ?)`, id, name, value.String()); err != nil {
-			return 0, fmt.Errorf("store input %s: %w", name, err)
-		}
+	if s.CloudID == 0 {
+		s.CloudID = DefaultCloud
 	}
-	return id, nil
+	id, err := q.insert(ctx, `INSERT INTO servers (account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow,
+		deployment_id, array_id, locked, cloud_id, image_uid, mci_id, instance_type, subnet_uid, security_group_uids, ssh_key_uid, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
+		s.AccountID, s.Name, s.Description, s.TemplateID, s.RightLinkVersion, s.UserData, s.State, s.Enrolment, string(s.Allow),
+		nullID(s.DeploymentID), nullID(s.ArrayID), flag(s.Locked), s.CloudID, s.ImageUID, nullID(s.MCIID), s.InstanceType, s.SubnetUID, string(groups), s.SSHKeyUID,
+		millis(now), millis(now))
+	if err != nil {
+		return 0, err
+	}
+	return id, q.SetServerInputs(ctx, id, inputs)
 }
 
-const serverColumns = `SELECT id, account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow, created_at, updated_at FROM servers `
+// SetServerInputs writes values on a server itself; "inherit" removes one, and
+// those not named stay.
+func (q *Queries) SetServerInputs(ctx context.Context, id int64, inputs map[string]rightscript.Value) error {
+	return q.setInputs(ctx, "server", id, inputs)
+}
+
+// SetInstanceInputs does the same for the values of one instance, which count
+// before those of its server.
+func (q *Queries) SetInstanceInputs(ctx context.Context, id int64, inputs map[string]rightscript.Value) error {
+	return q.setInputs(ctx, "instance", id, inputs)
+}
+
+func (q *Queries) setInputs(ctx context.Context, owner string, id int64, inputs map[string]rightscript.Value) error {
+	for name, value := range inputs {
+		statement, args := `INSERT INTO `+owner+`_inputs (`+owner+`_id, name, value) VALUES (?, ?, ?) ON CONFLICT (`+owner+`_id, name) DO UPDATE SET value = excluded.value`,
+			[]any{id, name, value.String()}
+		if value.Kind == rightscript.KindInherit {
+			statement, args = `DELETE FROM `+owner+`_inputs WHERE `+owner+`_id = ? AND name = ?`, []any{id, name}
+		}
+		if _, err := q.exec(ctx, statement, args...); err != nil {
+			return fmt.Errorf("store input %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// UpdateServer writes what an operator can change of a server, apart from its
+// inputs.
+func (q *Queries) UpdateServer(ctx context.Context, s Server, now time.Time) error {
+	groups, err := json.Marshal(nonNil(s.SecurityGroupUIDs))
+	if err != nil {
+		return err
+	}
+	_, err = q.exec(ctx, `UPDATE servers SET name = ?, description = ?, server_template_id = ?, rightlink_version = ?, user_data = ?, deployment_id = ?, locked = ?,
+		cloud_id = ?, image_uid = ?, mci_id = ?, instance_type = ?, subnet_uid = ?, security_group_uids = ?, ssh_key_uid = ?, updated_at = ? WHERE id = ?`,
+		s.Name, s.Description, s.TemplateID, s.RightLinkVersion, s.UserData, nullID(s.DeploymentID), flag(s.Locked),
+		s.CloudID, s.ImageUID, nullID(s.MCIID), s.InstanceType, s.SubnetUID, string(groups), s.SSHKeyUID, millis(now), s.ID)
+	return err
+}
+
+const serverColumns = `SELECT id, account_id, name, description, server_template_id, rightlink_version, user_data, state, enrolment, allow,
+	deployment_id, array_id, locked, cloud_id, image_uid, mci_id, instance_type, subnet_uid, security_group_uids, ssh_key_uid, created_at, updated_at FROM servers `
 
 func scanServer(row scanner) (s Server, err error) {
-	var allow string
+	var allow, groups string
+	var deployment, array, mci sql.NullInt64
+	var locked int
 	err = row.Scan(&s.ID, &s.AccountID, &s.Name, &s.Description, &s.TemplateID, &s.RightLinkVersion, &s.UserData, &s.State, &s.Enrolment, &allow,
-		stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+		&deployment, &array, &locked, &s.CloudID, &s.ImageUID, &mci, &s.InstanceType, &s.SubnetUID, &groups, &s.SSHKeyUID, stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+	if err != nil {
+		return s, err
+	}
 	s.Allow = json.RawMessage(allow)
-	return s, err
+	s.DeploymentID, s.ArrayID, s.MCIID, s.Locked = deployment.Int64, array.Int64, mci.Int64, locked != 0
+	return s, json.Unmarshal([]byte(groups), &s.SecurityGroupUIDs)
 }
 
 // Server finds a server by id.
@@ -78,6 +146,15 @@ func (q *Queries) Servers(ctx context.Context, account int64) (list []Server, er
 
 // ServerInputs returns the values set on a server itself.
 func (q *Queries) ServerInputs(ctx context.Context, serverID int64) (map[string]rightscript.Value, error) {
+	return q.inputs(ctx, "server", serverID)
+}
+
+// InstanceInputs returns the values set on an instance itself.
+func (q *Queries) InstanceInputs(ctx context.Context, instanceID int64) (map[string]rightscript.Value, error) {
+	return q.inputs(ctx, "instance", instanceID)
+}
+
+func (q *Queries) inputs(ctx context.Context, owner string, id int64) (map[string]rightscript.Value, error) {
 	inputs := map[string]rightscript.Value{}
 	err := q.each(ctx, func(rows *sql.Rows) error {
 		var name, value string
@@ -87,7 +164,7 @@ func (q *Queries) ServerInputs(ctx context.Context, serverID int64) (map[string]
 		v, err := rightscript.ParseValue(value)
 		inputs[name] = v
 		return err
-	}, `SELECT name, value FROM server_inputs WHERE server_id = ?`, serverID)
+	}, `SELECT name, value FROM `+owner+`_inputs WHERE `+owner+`_id = ?`, id)
 	return inputs, err
 }
 

@@ -17,7 +17,9 @@ import (
 type ServerTemplate struct {
 	ID, AccountID    int64
 	Name             string
-	Revision         int
+	Revision         int   // 0 is HEAD
+	LineageID        int64 // the HEAD that a revision was committed of, 0 for a HEAD
+	CommitMessage    string
 	Description      string
 	Inputs           map[string]rightscript.Value
 	MultiCloudImages json.RawMessage
@@ -30,7 +32,9 @@ type ServerTemplate struct {
 type RightScript struct {
 	ID, AccountID int64
 	Name          string
-	Revision      int
+	Revision      int   // 0 is HEAD
+	LineageID     int64 // the HEAD that a revision was committed of, 0 for a HEAD
+	CommitMessage string
 	Description   string
 	Source        string
 	Packages      string
@@ -112,11 +116,11 @@ func (q *Queries) PutServerTemplate(ctx context.Context, t ServerTemplate, bindi
 	return id, nil
 }
 
-const templateColumns = `SELECT id, account_id, name, revision, description, inputs, multi_cloud_images, alerts, created_at, updated_at FROM server_templates `
+const templateColumns = `SELECT id, account_id, name, revision, lineage_id, commit_message, description, inputs, multi_cloud_images, alerts, created_at, updated_at FROM server_templates `
 
 func scanTemplate(row scanner) (t ServerTemplate, err error) {
 	var inputs, images, alerts string
-	if err = row.Scan(&t.ID, &t.AccountID, &t.Name, &t.Revision, &t.Description, &inputs, &images, &alerts, stamp{&t.CreatedAt}, stamp{&t.UpdatedAt}); err != nil {
+	if err = row.Scan(&t.ID, &t.AccountID, &t.Name, &t.Revision, &t.LineageID, &t.CommitMessage, &t.Description, &inputs, &images, &alerts, stamp{&t.CreatedAt}, stamp{&t.UpdatedAt}); err != nil {
 		return t, err
 	}
 	t.MultiCloudImages, t.Alerts = json.RawMessage(images), json.RawMessage(alerts)
@@ -181,9 +185,9 @@ func (q *Queries) BoundScripts(ctx context.Context, templateID int64, sequence s
 // Script finds a script by id, with its attachments.
 func (q *Queries) Script(ctx context.Context, account, id int64) (s RightScript, err error) {
 	var inputs string
-	err = q.row(ctx, `SELECT id, account_id, name, revision, description, source, packages, inputs, created_at, updated_at
+	err = q.row(ctx, `SELECT id, account_id, name, revision, lineage_id, commit_message, description, source, packages, inputs, created_at, updated_at
 		FROM right_scripts WHERE account_id = ? AND id = ?`, account, id).
-		Scan(&s.ID, &s.AccountID, &s.Name, &s.Revision, &s.Description, &s.Source, &s.Packages, &inputs, stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
+		Scan(&s.ID, &s.AccountID, &s.Name, &s.Revision, &s.LineageID, &s.CommitMessage, &s.Description, &s.Source, &s.Packages, &inputs, stamp{&s.CreatedAt}, stamp{&s.UpdatedAt})
 	if err != nil {
 		return s, one("RightScript", id, err)
 	}
