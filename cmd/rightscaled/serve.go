@@ -24,7 +24,9 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
 	"github.com/rightimage/packer-plugin-rightimage/platform/api"
+	"github.com/rightimage/packer-plugin-rightimage/platform/discover"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/launch"
 	"github.com/rightimage/packer-plugin-rightimage/platform/metrics"
 	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
@@ -150,9 +152,9 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 	if len(o.attest.Rules.Accounts) == 0 && !o.attest.RequireExpected {
 		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
 	}
-	m := metrics.New()
+	m, machines := metrics.New(), launch.New(s, log)
 	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, Observer: m, TLS: secure, Drain: o.drain})
-	stop, err := background(ctx, s, srv, o, m, log)
+	stop, err := background(ctx, s, srv, machines, o, m, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -168,7 +170,7 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 }
 
 // background starts what runs beside the requests.
-func background(ctx context.Context, s *fleet.Service, srv *api.Server, o serveOptions, m *metrics.Metrics, log *slog.Logger) (stop func(), err error) {
+func background(ctx context.Context, s *fleet.Service, srv *api.Server, machines *launch.Service, o serveOptions, m *metrics.Metrics, log *slog.Logger) (stop func(), err error) {
 	if err := m.Add(metrics.Source{DB: s.DB, Agents: srv.Agents, Events: srv.Events}); err != nil {
 		return nil, err
 	}
@@ -179,6 +181,8 @@ func background(ctx context.Context, s *fleet.Service, srv *api.Server, o serveO
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { upkeep(ctx, s, o.auditDays, m, log) })
+	running.Go(func() { machines.Run(ctx) })
+	running.Go(func() { discover.New(machines).Run(ctx) })
 	return func() { cancel(); running.Wait(); stopMetrics() }, nil
 }
 

@@ -4,24 +4,27 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/launch"
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
 func (a *app) server() *cobra.Command {
-	return group("server", "Servers: create, show, user-data, relaunch, delete",
-		"A server is a machine as you want it: a name, a ServerTemplate and inputs. It\nbecomes real when an instance is launched with its user-data and enrols.",
-		a.serverCreate(), a.serverExpect(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRelaunch(),
-		a.serverRunScript(), a.serverShutdown(), a.serverTag(), a.serverDelete())
+	return group("server", "Servers: create, launch, show, terminate, delete",
+		"A server is a machine as you want it: a name, a ServerTemplate and inputs. It\nbecomes real when \"server launch\" launches an instance, or when you launch one by hand\nwith what \"server user-data\" prints, and that instance enrols.",
+		a.serverCreate(), a.serverSet(), a.serverLaunch(), a.serverTerminate(), a.serverReboot(), a.serverStop(), a.serverStart(), a.serverRelaunch(),
+		a.serverExpect(), a.serverUserData(), a.serverList(), a.serverShow(), a.serverRunScript(), a.serverShutdown(), a.serverTag(), a.serverDelete())
 }
 
 const createHelp = `Creates a server and its enrolment token. Its user-data (see "server user-data")
@@ -44,6 +47,7 @@ Values of inputs have the forms of RightScale:
 
 func (a *app) serverCreate() *cobra.Command {
 	var spec fleet.ServerSpec
+	var f launchFlags
 	var inputs []string
 	var userDataFile string
 	cmd := a.jsonFlag(&cobra.Command{
@@ -64,6 +68,11 @@ func (a *app) serverCreate() *cobra.Command {
 				spec.UserData = string(raw)
 			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
+				p, err := f.patch(cmd.Context(), s, cmd.Flags())
+				if err != nil {
+					return err
+				}
+				spec.Launch = launchOf(p)
 				if _, err := s.CreateServer(cmd.Context(), fleet.DefaultAccount, spec); err != nil {
 					return err
 				}
@@ -81,6 +90,7 @@ func (a *app) serverCreate() *cobra.Command {
 	cmd.Flags().StringArrayVar(&spec.Allow.Accounts, "allow-account", nil, "cloud `account` whose instances may enrol as this server; repeatable (default: what serve allows)")
 	cmd.Flags().StringArrayVar(&spec.Allow.Regions, "allow-region", nil, "`region` from which the instance may come; repeatable")
 	cmd.Flags().StringArrayVar(&spec.Allow.Images, "allow-image", nil, "`image` that the instance may run; repeatable")
+	f.register(cmd.Flags())
 	_ = cmd.MarkFlagRequired("server-template")
 	return cmd
 }
@@ -124,7 +134,7 @@ func (a *app) serverUserData() *cobra.Command {
 	var form, host, file string
 	cmd := &cobra.Command{
 		Use: "user-data NAME", Short: "Print the user-data for launching a server's instance", Args: cobra.ExactArgs(1),
-		Long: "Prints the launch settings of a server's current token. They identify the\nserver and hold nothing else that is secret.\n\nForms: query (one line, RightLink 5 and 6), mime (shell script part), and\nmime-cloud-config (write_files part).",
+		Long: "Prints the launch settings of a server's current token. They identify the\nserver and hold nothing else that is secret.\n\nForms: query (one line, RightLink 5 and 6), mime (shell script part),\nmime-cloud-config (write_files part), and template (your own user-data, with\n{{ rs_agent.client_id }} and the like filled in).",
 		Example: "  aws ec2 run-instances --image-id ami-0abc --user-data \"$(rightscaled server user-data web-1)\"\n" +
 			"  rightscaled server user-data web-1 --form mime --output web-1.mime",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -145,7 +155,7 @@ func (a *app) serverUserData() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&form, "form", string(userdata.FormQuery), "`form`: query, mime or mime-cloud-config")
+	cmd.Flags().StringVar(&form, "form", string(userdata.FormQuery), "`form`: query, mime, mime-cloud-config or template")
 	cmd.Flags().StringVar(&host, "host", "", "`host[:port]` of the platform instead of the name that serve was given")
 	cmd.Flags().StringVar(&file, "output", "", "write to this `file` (mode 0600) instead of standard output")
 	return cmd
@@ -222,19 +232,28 @@ func showServer(w io.Writer, v fleet.ServerView) error {
 
 func (a *app) serverRelaunch() *cobra.Command {
 	var enrolment string
+	var wait time.Duration
 	cmd := a.jsonFlag(&cobra.Command{
-		Use: "relaunch NAME", Short: "Give a server a new token, for a new instance", Args: cobra.ExactArgs(1),
-		Long: "Issues a new token. The old token, and the instance that enrolled with it, are\nshut out at once; the platform counts that instance as terminated. Launch the new\ninstance with what \"server user-data\" prints now.",
+		Use: "relaunch NAME", Short: "Terminate a server's machine and launch a new one; or a new token", Args: cobra.ExactArgs(1),
+		Long: "For a server in a cloud with credentials: terminates its machine as \"terminate\" does,\nif it has one, and launches a new one.\n\nFor a server that is launched by hand: issues a new token. The old token, and the\ninstance that enrolled with it, are shut out at once; the platform counts that instance\nas terminated. Launch the new instance with what \"server user-data\" prints now.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if _, err := s.RelaunchServer(cmd.Context(), fleet.DefaultAccount, args[0], enrolment); err != nil {
+			return a.machines(cmd, func(ctx context.Context, m *launch.Service) error {
+				server, err := m.Fleet.DB.ServerByName(ctx, fleet.DefaultAccount, args[0])
+				if err != nil {
 					return err
 				}
-				return a.printServer(cmd, s, args[0], "new token for")
+				if m.CanLaunch(ctx, server) {
+					return a.relaunchMachine(cmd, m, server, enrolment, wait)
+				}
+				if _, err := m.Fleet.RelaunchServer(ctx, fleet.DefaultAccount, args[0], enrolment); err != nil {
+					return err
+				}
+				return a.printServer(cmd, m.Fleet, args[0], "new token for")
 			})
 		},
 	})
 	cmd.Flags().StringVar(&enrolment, "enrolment", "", "`how` the new instance enrols: attested or legacy (default: as before)")
+	waitFlag(cmd, &wait)
 	return cmd
 }
 

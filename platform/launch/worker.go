@@ -25,8 +25,8 @@ const (
 	atOnce = 8
 )
 
-// Run works on jobs and watches time-outs until ctx ends, and lets running steps
-// finish. Any number of processes may do so.
+// Run works on jobs and watches time-outs until ctx ends; a step that is cut off
+// then is done again by somebody else. Any number of processes may do so.
 func (s *Service) Run(ctx context.Context) {
 	look, watch := time.NewTicker(lookEvery), time.NewTicker(watchEvery)
 	defer look.Stop()
