@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"strconv"
@@ -31,7 +32,7 @@ const (
 	conflictTries = 12
 	// lostTries bounds it when the connection ends, such as at a fail-over.
 	lostTries = 4
-	// uniqueTries: a row that another transaction has just written makes a unique
+	// uniqueTries: a row that another transaction has just written can make a unique
 	// index complain before the conflict is seen; at the next try it is visible.
 	uniqueTries = 3
 )
@@ -42,6 +43,9 @@ type postgres struct {
 	config *pgx.ConnConfig
 	// self marks what this process says, which it need not hear again.
 	self string
+	// serializable leaves it to the database to keep transactions apart, instead
+	// of locks.
+	serializable bool
 }
 
 func isPostgres(scheme string) bool { return scheme == "postgres" || scheme == "postgresql" }
@@ -76,6 +80,11 @@ func connectPostgres(ctx context.Context, location string) (*DB, error) {
 		}
 		delete(cfg.RuntimeParams, "pool_max_conns")
 	}
+	isolation := cfg.RuntimeParams["isolation"]
+	delete(cfg.RuntimeParams, "isolation")
+	if isolation != "" && isolation != "locks" && isolation != "serializable" {
+		return nil, fmt.Errorf("database: isolation=%s: want locks or serializable", isolation)
+	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "rightscaled"
 	}
@@ -87,26 +96,28 @@ func connectPostgres(ctx context.Context, location string) (*DB, error) {
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", Describe(location), err), pool.Close())
 	}
+	p := postgres{config: cfg, self: uuid.NewString(), serializable: isolation == "serializable"}
+	if isolation == "" {
+		var version string
+		if err := pool.QueryRowContext(ctx, `SELECT version()`).Scan(&version); err != nil {
+			return nil, errors.Join(fmt.Errorf("open database %s: %w", Describe(location), err), pool.Close())
+		}
+		// Others have no such locks, or locks without effect.
+		p.serializable = !strings.HasPrefix(version, "PostgreSQL ") || strings.Contains(version, "-YB-")
+	}
 	// Reads must find a connection also while all writers wait.
-	return newDB(pool, postgres{config: cfg, self: uuid.NewString()}, max(2, conns*3/4)), nil
+	return newDB(pool, p, max(2, conns*3/4)), nil
 }
 
 // tune prepares a connection. What a database does not know, it does without.
 func tune(ctx context.Context, conn *pgx.Conn) error {
-	for _, set := range []string{
-		// A replica that hangs must not hold locks for ever.
-		`SET idle_in_transaction_session_timeout = '60s'`,
-		// Sequential scans collide with every writer of a table, so that reads by
-		// index are worth more than the planner thinks.
-		`SET random_page_cost = 1`,
-		`SET cpu_tuple_cost = 0.2`,
-	} {
-		var refused *pgconn.PgError
-		if _, err := conn.Exec(ctx, set); err != nil && !errors.As(err, &refused) {
-			return err
-		}
+	// A replica that hangs must not hold locks for ever.
+	_, err := conn.Exec(ctx, `SET idle_in_transaction_session_timeout = '60s'`)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func (postgres) name() string { return "postgres" }
@@ -137,9 +148,43 @@ func (postgres) clock() string {
 }
 
 // txOptions: rules read before they write, and what they have read must still
-// hold when they commit.
-func (postgres) txOptions() *sql.TxOptions {
-	return &sql.TxOptions{Isolation: sql.LevelSerializable}
+// hold when they commit. Locks see to that, or the database. The latter costs
+// dearly where many write at the right edge of the same indexes, as agents do.
+func (p postgres) txOptions() *sql.TxOptions {
+	if p.serializable {
+		return &sql.TxOptions{Isolation: sql.LevelSerializable}
+	}
+	return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+}
+
+// lockSpace and thingSpace keep our advisory locks apart from each other, and
+// from those of other programs in the same database.
+const (
+	lockSpace  = 0x52696768
+	thingSpace = 0x52696769
+)
+
+// lock lets one transaction about all servers in at a time, or those about
+// single ones, each server once.
+func (p postgres) lock(ctx context.Context, q *Queries, server int64) error {
+	switch {
+	case p.serializable:
+		return nil
+	case server == all:
+		_, err := q.exec(ctx, `SELECT pg_advisory_xact_lock(?, 0)`, lockSpace)
+		return err
+	}
+	// 0 is all servers; that two servers share a number is no harm.
+	_, err := q.exec(ctx, `SELECT pg_advisory_xact_lock_shared(?, 0), pg_advisory_xact_lock(?, ?)`, lockSpace, lockSpace, 1+server%math.MaxInt32)
+	return err
+}
+
+func (p postgres) alone(ctx context.Context, q *Queries, what string) error {
+	if p.serializable {
+		return nil
+	}
+	_, err := q.exec(ctx, `SELECT pg_advisory_xact_lock(?, hashtext(?))`, thingSpace, what)
+	return err
 }
 
 func (postgres) retry(err error, committing bool) int {

@@ -51,6 +51,10 @@ func (sqlite) clock() string              { return `CAST(unixepoch('subsec') * 1
 func (sqlite) txOptions() *sql.TxOptions  { return nil }
 func (sqlite) retry(error, bool) int      { return 0 }
 
+// There is one writer at a time, so that nothing else must be locked.
+func (sqlite) lock(context.Context, *Queries, int64) error   { return nil }
+func (sqlite) alone(context.Context, *Queries, string) error { return nil }
+
 func (sqlite) migrate(ctx context.Context, db *DB, version int64) error {
 	return migrate(ctx, db, "migrations/sqlite", version, goose.DialectSQLite3)
 }

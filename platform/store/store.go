@@ -69,6 +69,10 @@ type dialect interface {
 	clock() string
 	// txOptions are those of a write transaction.
 	txOptions() *sql.TxOptions
+	// lock makes a transaction wait for those that it must not run beside, and
+	// alone for others that have named the same thing.
+	lock(ctx context.Context, q *Queries, server int64) error
+	alone(ctx context.Context, q *Queries, what string) error
 	// retry tells whether a transaction that failed may succeed when it runs
 	// again, and up to how often it is worth a try.
 	retry(err error, committing bool) (tries int)

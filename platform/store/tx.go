@@ -37,11 +37,31 @@ func (db *DB) Counts() Counts {
 	return Counts{db.count.transactions.Load(), db.count.retries.Load(), db.count.failures.Load()}
 }
 
+// all is the server of transactions that concern more than one.
+const all int64 = 0
+
 // InTx runs fn in one write transaction, as if no other ran at the same time,
 // and commits if it returns nil. fn must not use the network, and must come to
-// the same end when it runs again: of transactions that get into each other's
-// way, all but one are rolled back and tried anew.
+// the same end when it runs again: a transaction that loses against another, or
+// its connection, is rolled back and tried anew.
 func (db *DB) InTx(ctx context.Context, fn func(*Queries) error) error {
+	return db.inTx(ctx, all, fn)
+}
+
+// InTxOf is InTx for a transaction that reads and writes only what belongs to
+// one server: its row, tokens, instances, events and audit. Others wait for it
+// only if they are about the same server, or about all of them.
+func (db *DB) InTxOf(ctx context.Context, server int64, fn func(*Queries) error) error {
+	return db.inTx(ctx, server, fn)
+}
+
+// Alone makes a transaction of InTxOf wait until no other one that has named the
+// same thing runs: for rules that look beyond one server.
+func (q *Queries) Alone(ctx context.Context, what string) error {
+	return q.db.dialect.alone(ctx, q, what)
+}
+
+func (db *DB) inTx(ctx context.Context, server int64, fn func(*Queries) error) error {
 	if err := db.turn(ctx); err != nil {
 		return err
 	}
@@ -53,7 +73,7 @@ func (db *DB) InTx(ctx context.Context, fn func(*Queries) error) error {
 	}
 	wait := firstWait
 	for try := 1; ; try++ {
-		said, committing, err := db.try(ctx, fn)
+		said, committing, err := db.try(ctx, server, fn)
 		if err == nil {
 			db.count.transactions.Add(1)
 			for _, n := range said {
@@ -96,13 +116,17 @@ func (db *DB) turn(ctx context.Context) error {
 }
 
 // try runs fn once; committing tells that it was the commit that failed.
-func (db *DB) try(ctx context.Context, fn func(*Queries) error) (said []notice, committing bool, err error) {
+func (db *DB) try(ctx context.Context, server int64, fn func(*Queries) error) (said []notice, committing bool, err error) {
 	tx, err := db.pool.BeginTx(ctx, db.dialect.txOptions())
 	if err != nil {
 		return nil, false, fmt.Errorf("begin transaction: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after a commit
-	if err := fn(&Queries{q: tx, db: db, said: &said}); err != nil {
+	q := &Queries{q: tx, db: db, said: &said}
+	if err := db.dialect.lock(ctx, q, server); err != nil {
+		return nil, false, fmt.Errorf("begin transaction: %w", err)
+	}
+	if err := fn(q); err != nil {
 		return nil, false, err
 	}
 	if err := tx.Commit(); err != nil {
