@@ -48,7 +48,8 @@ func (s *Service) Prove(ctx context.Context, req ProofRequest) (Grant, error) {
 	if !signed(req) {
 		return Grant{}, ErrUnauthorized
 	}
-	if _, err := s.caller(ctx, &s.DB.Queries, req); err != nil {
+	known, err := s.caller(ctx, &s.DB.Queries, req)
+	if err != nil {
 		return Grant{}, err // before the costly part, and before any write
 	}
 	doc, docErr := s.Attest.Trust.Open(req.Proof.Document, req.Proof.DocumentSignature)
@@ -57,7 +58,10 @@ func (s *Service) Prove(ctx context.Context, req ProofRequest) (Grant, error) {
 	}
 	var grant Grant
 	var refusal error
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTxOf(ctx, known.server.ID, func(q *store.Queries) error {
+		if err := q.Alone(ctx, oneInstance(doc.InstanceID)); err != nil {
+			return err
+		}
 		c, err := s.caller(ctx, q, req) // again: another proof may have come first
 		if err != nil {
 			return err
@@ -133,6 +137,9 @@ func (s *Service) caller(ctx context.Context, q *store.Queries, req ProofRequest
 	}
 	return c, nil
 }
+
+// oneInstance names an instance, whichever server it says that it is of.
+func oneInstance(uid string) string { return "instance " + uid }
 
 func unauthorized(err error) error {
 	if errors.Is(err, store.ErrNotFound) {

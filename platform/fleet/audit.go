@@ -53,7 +53,7 @@ func (s *Service) CreateAudit(ctx context.Context, sess Session, req wire.AuditE
 	if err := checkNotify(req.Notify); err != nil {
 		return 0, err
 	}
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := self(ctx, q, sess)
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func (s *Service) AppendAudit(ctx context.Context, sess Session, id int64, p Aud
 	if p.Offset != nil && *p.Offset < 0 {
 		return invalid("offset %d is negative", *p.Offset)
 	}
-	return s.DB.InTx(ctx, func(q *store.Queries) error {
+	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		e, err := ownEntry(ctx, q, sess, id)
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ func (s *Service) bundle(ctx context.Context, sess Session, host string, seq ser
 		ReposeServers: []string{host},
 		Policy:        wire.RunlistPolicy{PolicyName: "default", ThreadName: "default"},
 	}
-	err := s.DB.InTx(ctx, func(q *store.Queries) error {
+	err := s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := declared(ctx, q, sess)
 		if err != nil {
 			return err

@@ -25,7 +25,10 @@ func (s *Service) Declare(ctx context.Context, sess Session, req wire.DeclareReq
 		return "", err
 	}
 	var refusal error
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
+		if err := q.Alone(ctx, oneInstance(req.ResourceUID)); err != nil {
+			return err
+		}
 		inst, server, err := self(ctx, q, sess)
 		if err != nil {
 			return err

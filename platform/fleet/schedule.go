@@ -74,7 +74,7 @@ func (s *Service) RunScript(ctx context.Context, account int64, name string, req
 // RunOwnScript is RunScript for an agent: it may ask for the operational
 // scripts of its own ServerTemplate, on its own instance.
 func (s *Service) RunOwnScript(ctx context.Context, sess Session, req RunRequest) (auditID int64, err error) {
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := declared(ctx, q, sess)
 		if err != nil {
 			return err
@@ -164,7 +164,7 @@ func (s *Service) Shutdown(ctx context.Context, account int64, name, kind string
 
 // ShutdownSelf is Shutdown for an agent.
 func (s *Service) ShutdownSelf(ctx context.Context, sess Session, kind string) error {
-	return s.DB.InTx(ctx, func(q *store.Queries) error {
+	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := declared(ctx, q, sess)
 		if err != nil {
 			return err
@@ -243,7 +243,7 @@ func (s *Service) eventData(ctx context.Context, sess Session, host string, inst
 
 // AckEvent notes that an agent has taken an event.
 func (s *Service) AckEvent(ctx context.Context, sess Session, uuid string) error {
-	return s.DB.InTx(ctx, func(q *store.Queries) error { return q.DeleteEvent(ctx, sess.Token.InstanceID, uuid) })
+	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error { return q.DeleteEvent(ctx, sess.Token.InstanceID, uuid) })
 }
 
 // ExpireEvents drops what no agent has taken in time, and says so in the audit
@@ -278,7 +278,7 @@ func (s *Service) ExpireEvents(ctx context.Context) error {
 // Repositories is what an agent of RightLink 6 asks for before its boot bundle,
 // to learn its audit entry.
 func (s *Service) Repositories(ctx context.Context, sess Session) (b wire.RepositoriesBundle, err error) {
-	err = s.DB.InTx(ctx, func(q *store.Queries) error {
+	err = s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := declared(ctx, q, sess)
 		if err != nil {
 			return err

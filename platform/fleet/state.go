@@ -25,7 +25,7 @@ func (s *Service) RecordState(ctx context.Context, sess Session, rec wire.StateR
 	if !slices.Contains([]string{"", "unknown", wire.KindReboot, wire.KindStop, wire.KindTerminate}, rec.Kind) {
 		return invalid("kind %q: want reboot, stop or terminate", clip(rec.Kind, 40))
 	}
-	return s.DB.InTx(ctx, func(q *store.Queries) error {
+	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := declared(ctx, q, sess)
 		if err != nil {
 			return err

@@ -41,7 +41,7 @@ func (s *Service) ChangeTags(ctx context.Context, sess Session, hrefs, tags []st
 	if err := checkTags(tags); err != nil {
 		return err
 	}
-	return s.DB.InTx(ctx, func(q *store.Queries) error {
+	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
 		inst, server, err := self(ctx, q, sess)
 		if err != nil {
 			return err

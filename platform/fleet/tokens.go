@@ -116,7 +116,7 @@ func (s *Service) Login(ctx context.Context, id, account int64, token secret.Str
 		return "", ErrUnauthorized
 	}
 	var refusal error
-	err = s.DB.InTx(ctx, func(q *store.Queries) (err error) {
+	err = s.DB.InTxOf(ctx, row.ServerID, func(q *store.Queries) (err error) {
 		if refusal, err = mayShowToken(ctx, q, row, server); err != nil {
 			return err
 		}
