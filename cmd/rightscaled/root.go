@@ -53,7 +53,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&a.data, "data", os.Getenv("RIGHTSCALED_DATA"), "data `directory` (default: $RIGHTSCALED_DATA)")
 	cmd.PersistentFlags().StringVar(&a.database, "database", "", "`URL` of a PostgreSQL database, postgres://USER@HOST/NAME, or path of a SQLite file (default: $RIGHTSCALED_DATABASE, else DIR/rightscaled.db)")
 	cmd.PersistentFlags().StringVar(&a.key, "key-file", os.Getenv("RIGHTSCALED_KEY_FILE"), "`file` with the key that opens sealed values (default: $RIGHTSCALED_KEY_FILE, else DIR/secret.key)")
-	cmd.AddCommand(a.backup(), a.restore(), a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.login(), a.ca())
+	cmd.AddCommand(a.backup(), a.restore(), a.init(), a.cloud(), a.user(), a.serve(), a.serverTemplate(), a.server(), a.instance(), a.audit(), a.credential(), a.login(), a.ca())
 	return cmd
 }
 

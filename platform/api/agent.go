@@ -5,7 +5,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,8 +12,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
-	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
-	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
@@ -33,51 +30,19 @@ func (s *Server) healthCheck(w http.ResponseWriter, r *http.Request) {
 	s.writeJSON(w, r, "", map[string]string{"status": "ok"})
 }
 
-// instanceResource is an instance in the shape of API 1.5. wire.Instance is the
-// part of it that agents read.
-type instanceResource struct {
-	wire.Instance
-	PublicIPs     []string            `json:"public_ip_addresses"`
-	PrivateIPs    []string            `json:"private_ip_addresses"`
-	PricingType   string              `json:"pricing_type"`
-	Locked        bool                `json:"locked"`
-	CloudSpecific map[string]any      `json:"cloud_specific_attributes"`
-	CreatedAt     string              `json:"created_at"`
-	UpdatedAt     string              `json:"updated_at"`
-	Actions       []map[string]string `json:"actions"`
-}
-
+// sessionsInstance shows an agent its own instance.
 func (s *Server) sessionsInstance(w http.ResponseWriter, r *http.Request) {
-	inst, server, err := s.fleet.Self(r.Context(), session(r))
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	href := fleet.InstanceHref(inst)
-	s.writeJSON(w, r, "instance", instanceResource{
-		Instance: wire.Instance{Name: server.Name, ResourceUID: inst.ResourceUID, State: inst.State, Links: []wire.Link{
-			{Rel: "self", Href: href},
-			{Rel: "cloud", Href: "/api/clouds/" + strconv.FormatInt(inst.CloudID, 10)},
-			{Rel: "server_template", Href: "/api/server_templates/" + strconv.FormatInt(server.TemplateID, 10)},
-			{Rel: "parent", Href: fleet.ServerHref(server.ID)},
-			{Rel: "inputs", Href: href + "/inputs"},
-		}},
-		PublicIPs: inst.PublicIPs, PrivateIPs: inst.PrivateIPs, PricingType: "fixed", CloudSpecific: map[string]any{},
-		CreatedAt: wire.FormatTime(inst.CreatedAt), UpdatedAt: wire.FormatTime(inst.UpdatedAt), Actions: []map[string]string{},
-	})
-}
-
-// showInstance shows an agent its own instance under its href.
-func (s *Server) showInstance(w http.ResponseWriter, r *http.Request) {
-	inst, _, err := s.fleet.Self(r.Context(), session(r))
-	if err == nil && r.URL.Path != fleet.InstanceHref(inst) {
-		err = fmt.Errorf("instance %s: %w", clip(chi.URLParam(r, "instance")), store.ErrNotFound)
-	}
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	s.sessionsInstance(w, r)
+	s.answer(func(c *call) (reply, error) {
+		inst, server, err := c.fleet.Self(c.ctx(), session(r))
+		if err != nil {
+			return reply{}, err
+		}
+		one, err := c.instanceResource(inst, server, "default")
+		if err != nil {
+			return reply{}, err
+		}
+		return shown("instance", one)
+	})(w, r)
 }
 
 // declareRequest is wire.DeclareRequest as servers must take it.

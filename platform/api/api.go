@@ -1,8 +1,8 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package api is the platform's HTTP side: the calls of RightLink agents in the
-// forms of RightScale API 1.5. It turns requests into calls of package fleet
+// Package api is the platform's HTTP side: the calls of RightLink agents and of
+// people's tools in the forms of RightScale API 1.5. It turns requests into calls of package fleet
 // and errors into the statuses and texts that the original's clients expect.
 package api
 
@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/router"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
@@ -31,6 +32,10 @@ type Options struct {
 	PublicHost string
 	// Names are the host names and addresses of the server certificate.
 	Names []string
+	// UI is the dashboard: it gets "/" and what is below "/ui". nil for none.
+	UI http.Handler
+	// Machines launches and ends machines; nil where no cloud can be reached.
+	Machines Machines
 	// Observer is told about requests; nil for nobody.
 	Observer Observer
 	// TLS changes how connections are secured; nil for the certificate that Serve
@@ -39,8 +44,6 @@ type Options struct {
 	// Drain is how long the health check says that this replica goes before it
 	// stops taking connections, so that a load balancer looks elsewhere.
 	Drain time.Duration
-	// UI is the dashboard: it gets "/" and what is below "/ui". nil for none.
-	UI http.Handler
 }
 
 // Server answers requests.
@@ -50,6 +53,8 @@ type Server struct {
 	limit *limiter
 	admit *admission
 	hub   *router.Hub
+	// access knows the people.
+	access *access.Service
 	// draining is set when the server has begun to stop.
 	draining atomic.Bool
 }
@@ -59,7 +64,8 @@ func New(f *fleet.Service, opt Options) *Server {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
 	}
-	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log)}
+	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log),
+		access: access.New(f.DB, func() time.Time { return f.Now() })}
 }
 
 // Agents is the number of agents that wait for events here.
@@ -77,49 +83,16 @@ func (s *Server) Handler() http.Handler {
 		writeText(w, http.StatusMethodNotAllowed, "method not allowed")
 	})
 
-	// Open to everybody.
-	r.Get("/api"+wire.PathHealthCheck, s.healthCheck)
-	r.Get("/router"+wire.PathHealthCheck, s.healthCheck)
-	r.With(versioned(wire.APIVersion)).Post("/api"+wire.PathOAuth2, s.oauth2)
-	r.With(versioned(wire.APIVersion)).Post("/api"+wire.PathChallenge, s.challenge)
-	// Guarded by a download token of its own.
-	r.Get("/api"+wire.PathAttachments+"{digest}", s.attachment)
-
-	r.Route("/api", func(r chi.Router) {
-		r.Use(versioned(wire.APIVersion), s.authenticated)
-		for _, path := range []string{wire.PathSessionsInstance, "/session/instance"} {
-			r.Get(path, s.sessionsInstance)
+	for _, e := range s.entries() {
+		h := http.Handler(e.do)
+		if !e.open {
+			h = s.authenticated(allowed(e.rule, h))
 		}
-		r.Get("/clouds/{cloud}/instances/{instance}", s.showInstance)
-		r.Post(wire.PathDeclare, s.declare)
-		r.Get(wire.PathBootBundle, s.bootBundle)
-		r.Get(wire.PathMissingAttributes, s.missingAttributes)
-		r.Get(wire.PathDecommissionBundle, s.decommissionBundle)
-		r.Put(wire.PathRecordState, s.recordState)
-		r.Post(wire.PathAuditEntries, s.createAudit)
-		r.Get(wire.PathAuditEntries+"/{id}", s.showAudit)
-		r.Get(wire.PathAuditEntries+"/{id}/detail", s.auditDetail)
-		r.Post(wire.PathAuditEntries+"/{id}/append", s.appendAudit)
-		r.Get(wire.PathRepositories, s.repositories)
-		r.Get(wire.PathLoginPolicy, s.loginPolicy)
-		for _, path := range []string{wire.PathScheduleScript, wire.PathBundleScript} {
-			r.Post(path, s.scheduleScript)
-			r.Post(strings.Replace(path, "right_script", "recipe", 1), s.scheduleRecipe)
+		if !strings.HasSuffix(e.path, wire.PathHealthCheck) && !strings.HasPrefix(e.path, "/api"+wire.PathAttachments) {
+			h = versioned(versionFor(e.path))(h)
 		}
-		r.Post(wire.PathShutdown, s.shutdown)
-		r.Post(wire.PathTagsAdd, s.changeTags(false))
-		r.Post(wire.PathTagsDelete, s.changeTags(true))
-		r.Post(wire.PathTagsByResource, s.tagsByResource)
-		r.Post(wire.PathTagsByTag, s.tagsByTag)
-	})
-	r.Route("/router", func(r chi.Router) {
-		r.Use(versioned(wire.RouterVersion), s.authenticated)
-		r.Get(wire.PathConnect, s.connect)
-		r.Get(wire.PathListen, s.listen)
-		r.Post(wire.PathRequest, s.routerRequest)
-		r.Post(wire.PathPush, s.routerNotify)
-		r.Post(wire.PathNotify, s.routerNotify)
-	})
+		r.Method(e.method, e.path, h)
+	}
 	return r
 }
 

@@ -6,6 +6,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -20,7 +21,13 @@ func (s *Server) createAudit(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	id, err := s.fleet.CreateAudit(r.Context(), session(r), req)
+	var id int64
+	var err error
+	if who := callerOf(r); who.agent != nil {
+		id, err = s.fleet.CreateAudit(r.Context(), *who.agent, req)
+	} else {
+		id, err = s.fleet.CreateAuditAs(r.Context(), who.by(), req)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -50,7 +57,7 @@ func (s *Server) appendAudit(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		patch := fleet.AuditPatch{Summary: req.Summary, Detail: req.Detail, Notify: req.Notify, Offset: (*int64)(req.Offset)}
-		err = s.fleet.AppendAudit(r.Context(), session(r), id, patch)
+		err = s.appendAs(r, id, patch)
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -59,31 +66,108 @@ func (s *Server) appendAudit(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+func (s *Server) appendAs(r *http.Request, id int64, patch fleet.AuditPatch) error {
+	if who := callerOf(r); who.agent == nil {
+		return s.fleet.AppendAuditAs(r.Context(), who.by(), id, patch)
+	}
+	return s.fleet.AppendAudit(r.Context(), session(r), id, patch)
+}
+
+// auditOf finds an entry that the caller may see.
+func (s *Server) auditOf(r *http.Request, id int64) (store.AuditEntry, error) {
+	if who := callerOf(r); who.agent == nil {
+		return s.fleet.AuditOf(r.Context(), who.AccountID, id)
+	}
+	return s.fleet.Audit(r.Context(), session(r), id)
+}
+
+// updateAudit replaces a summary.
+func (c *call) updateAudit() (reply, error) {
+	id, patch := c.id("id"), fleet.AuditPatch{Summary: c.p.sub("audit_entry").need("summary"), Notify: c.p.text("notify")}
+	if c.p.has("offset") {
+		offset := c.p.number("offset")
+		patch.Offset = &offset
+	}
+	if err := c.p.problem(); err != nil {
+		return reply{}, err
+	}
+	return done(c.appendAs(c.r, id, patch))
+}
+
+func auditResource(e store.AuditEntry) resource {
+	href := auditHref(e.ID)
+	return object(resource{"summary": e.Summary, "user_email": e.UserEmail, "updated_at": wire.FormatTime(e.UpdatedAt), "detail_size": e.DetailSize},
+		[]wire.Link{link("self", href), link("auditee", e.AuditeeHref), link("detail", href+"/detail")}, "append")
+}
+
+// auditEntries lists entries of a time, newest first.
+func (c *call) auditEntries() (reply, error) {
+	search := fleet.AuditSearch{From: c.p.date("start_date"), To: c.p.date("end_date"), Limit: int(min(c.p.number("limit"), fleet.MaxAudit))}
+	c.p.need("limit")
+	for _, f := range c.filters("auditee_href", "user_email") {
+		switch {
+		case f.not:
+			c.p.wrong("filter[]", "name==text here")
+		case f.name == "auditee_href":
+			search.Auditee = f.value
+		default:
+			search.Email = f.value
+		}
+	}
+	if err := c.p.problem(); err != nil {
+		return reply{}, err
+	}
+	var entries []store.AuditEntry
+	var err error
+	if c.who.agent != nil {
+		entries, err = c.fleet.SearchOwnAudit(c.ctx(), *c.who.agent, search)
+	} else {
+		entries, err = c.fleet.SearchAudit(c.ctx(), c.who.AccountID, search)
+	}
+	list := make([]resource, len(entries))
+	for i, e := range entries {
+		list[i] = auditResource(e)
+	}
+	return reply{status: http.StatusOK, media: "audit_entry", collection: true, body: list}, err
+}
+
+// date reads a time as API 1.5 writes it.
+func (p *params) date(field string) time.Time {
+	text := p.need(field)
+	if text == "" {
+		return time.Time{}
+	}
+	for _, form := range []string{wire.TimeFormat, time.RFC3339} {
+		if t, err := time.Parse(form, text); err == nil {
+			return t
+		}
+	}
+	p.wrong(field, "a time such as 2026/01/31 00:00:00 +0000")
+	return time.Time{}
+}
+
 func (s *Server) showAudit(w http.ResponseWriter, r *http.Request) {
 	var e store.AuditEntry
 	id, err := idParam(r)
 	if err == nil {
-		e, err = s.fleet.Audit(r.Context(), session(r), id)
+		e, err = s.auditOf(r, id)
 	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	href := auditHref(e.ID)
-	s.writeJSON(w, r, "audit_entry", map[string]any{
-		"summary": e.Summary, "user_email": e.UserEmail, "updated_at": wire.FormatTime(e.UpdatedAt), "detail_size": e.DetailSize,
-		"links": []wire.Link{
-			{Rel: "self", Href: href}, {Rel: "auditee", Href: e.AuditeeHref}, {Rel: "detail", Href: href + "/detail"},
-		},
-		"actions": []map[string]string{{"rel": "append"}},
-	})
+	s.writeJSON(w, r, "audit_entry", auditResource(e))
 }
 
 func (s *Server) auditDetail(w http.ResponseWriter, r *http.Request) {
 	var text string
 	id, err := idParam(r)
 	if err == nil {
-		text, err = s.fleet.AuditDetail(r.Context(), session(r), id)
+		if who := callerOf(r); who.agent == nil {
+			text, err = s.fleet.AuditDetailOf(r.Context(), who.AccountID, id)
+		} else {
+			text, err = s.fleet.AuditDetail(r.Context(), *who.agent, id)
+		}
 	}
 	if err != nil {
 		s.fail(w, r, err)

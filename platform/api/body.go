@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -31,20 +30,20 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 // readBody decodes a JSON or form-encoded body; an empty one leaves into as it
 // is. Clients send application/json on everything, so a form must say so.
 func readBody(r *http.Request, into any) error {
-	raw, err := io.ReadAll(r.Body)
+	raw, err := readAll(r)
 	if err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return err
-		}
-		return &parameterError{"the request body ends early"}
+		return err
 	}
 	if len(strings.TrimSpace(string(raw))) == 0 {
 		return nil
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind == "application/x-www-form-urlencoded" {
-		if raw, err = formToJSON(string(raw)); err != nil {
+		form, err := parseForm(string(raw))
+		if err != nil {
+			return err
+		}
+		if raw, err = json.Marshal(form); err != nil {
 			return err
 		}
 	}
@@ -52,6 +51,19 @@ func readBody(r *http.Request, into any) error {
 		return &parameterError{"the request body cannot be read: " + explain(err)}
 	}
 	return nil
+}
+
+// readAll reads a body and tells one that is too long from one that ends early.
+func readAll(r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return nil, err
+		}
+		return nil, &parameterError{"the request body ends early"}
+	}
+	return raw, nil
 }
 
 // explain tells what is wrong without repeating the body, which may hold a
@@ -67,28 +79,4 @@ func explain(err error) string {
 	default:
 		return "a parameter has the wrong type"
 	}
-}
-
-// formToJSON turns a[b]=c into {"a":{"b":"c"}}; deeper nesting has no use in
-// the calls we serve.
-func formToJSON(body string) ([]byte, error) {
-	form, err := url.ParseQuery(body)
-	if err != nil {
-		return nil, &parameterError{"the form cannot be read"}
-	}
-	object := map[string]any{}
-	for key, values := range form {
-		outer, inner, nested := strings.Cut(strings.TrimSuffix(key, "]"), "[")
-		if !nested {
-			object[key] = values[len(values)-1]
-			continue
-		}
-		sub, ok := object[outer].(map[string]any)
-		if !ok {
-			sub = map[string]any{}
-			object[outer] = sub
-		}
-		sub[inner] = values[len(values)-1]
-	}
-	return json.Marshal(object)
 }

@@ -45,14 +45,14 @@ func TestOAuthForms(t *testing.T) {
 		"id is SQL":           {rl6, identity{id.id + " OR 1=1", id.token}.basic, 401},
 		"no credentials":      {rl6, func(*http.Request) {}, 401},
 		"wrong account":       {map[string]any{"grant_type": "client_credentials", "account_id": 77}, id.basic, 401},
-		"other grant":         {map[string]any{"grant_type": "refresh_token", "refresh_token": "x"}, id.basic, 400},
+		"other grant":         {map[string]any{"grant_type": "refresh_token", "refresh_token": "x"}, id.basic, 401},
 		"AMQP only agent":     {map[string]any{"grant_type": "client_credentials", "r_s_version": 22}, id.basic, 400},
 		"empty body":          {nil, id.basic, 400},
 		"not JSON":            {"{", id.basic, 400},
 		"wrong type":          {`{"grant_type":["client_credentials"]}`, id.basic, 400},
 		"trailing garbage":    {`{"grant_type":"client_credentials"} {}`, id.basic, 400},
 		"deep":                {strings.Repeat(`[`, 20000), id.basic, 400},
-		"GET":                 {nil, func(r *http.Request) { r.Method = http.MethodGet }, 401},
+		"GET":                 {nil, func(r *http.Request) { r.Method = http.MethodGet }, 405},
 		"body is too long":    {`{"grant_type":"` + strings.Repeat("x", maxBody) + `"}`, id.basic, 413},
 		"number out of range": {`{"grant_type":"client_credentials","account_id":99999999999999999999}`, id.basic, 400},
 	} {
@@ -169,7 +169,7 @@ func TestForeignHostHeader(t *testing.T) {
 
 func TestPanicIsA500(t *testing.T) {
 	var logs syncBuffer
-	s := &Server{opt: Options{Log: slog.New(slog.NewTextHandler(&logs, nil))}}
+	s := &Server{opt: Options{Log: slog.New(slog.NewTextHandler(&logs, nil)), Observer: unobserved{}}}
 	h := s.logged(s.recovered(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("oops") })))
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/x", nil))

@@ -26,11 +26,15 @@ type contextKey int
 
 const (
 	keySession contextKey = iota
+	keyCaller
 	keyNotes
 )
 
 // notes carries what a handler learns back to the log line of its request.
-type notes struct{ tokenID int64 }
+type notes struct {
+	tokenID int64
+	user    string
+}
 
 // logged writes one line per request: no query, header or body, since those can
 // hold secrets.
@@ -43,6 +47,9 @@ func (s *Server) logged(next http.Handler) http.Handler {
 				"duration", time.Since(start).Round(time.Microsecond), "remote", r.RemoteAddr}
 			if n.tokenID != 0 {
 				attrs = append(attrs, "token_id", n.tokenID)
+			}
+			if n.user != "" {
+				attrs = append(attrs, "user", n.user)
 			}
 			if lineage := r.Header.Get(wire.HeaderLineage); lineage != "" {
 				attrs = append(attrs, "lineage", clip(lineage))
@@ -106,7 +113,11 @@ func normalPath(next http.Handler) http.Handler {
 
 func limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		limit := int64(maxBody)
+		if isUpload(r) {
+			limit = maxUpload
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -129,28 +140,6 @@ func versioned(want string) func(http.Handler) http.Handler {
 			}
 		})
 	}
-}
-
-// authenticated finds the session of the bearer token. No token is 401; one
-// that is not valid (any more) is 403, which tells an agent to renew it.
-func (s *Server) authenticated(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		bearer, ok := bearerToken(r)
-		if !ok {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="rightscaled"`)
-			writeText(w, http.StatusUnauthorized, "no session: send the access token of /api/oauth2 as Bearer")
-			return
-		}
-		sess, err := s.fleet.Session(r.Context(), bearer)
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
-		if n, ok := r.Context().Value(keyNotes).(*notes); ok {
-			n.tokenID = sess.Token.ID
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keySession, sess)))
-	})
 }
 
 func bearerToken(r *http.Request) (secret.String, bool) {

@@ -21,8 +21,12 @@ type oauthRequest struct {
 	RSVersion    number      `json:"r_s_version"`
 	ClientID     string      `json:"client_id"`
 	ClientSecret string      `json:"client_secret"`
+	RefreshToken string      `json:"refresh_token"`
 	Proof        *wire.Proof `json:"proof"`
 }
+
+// grantRefresh is the grant_type of people's programs.
+const grantRefresh = "refresh_token"
 
 // firstHTTP is the first protocol version that works without AMQP.
 const firstHTTP = 23
@@ -35,10 +39,17 @@ func (s *Server) oauth2(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	if req.GrantType == grantRefresh && req.RefreshToken != "" {
+		s.refresh(w, r, req)
+		return
+	}
 	proves := req.GrantType == wire.GrantProof
 	switch {
+	case req.GrantType == grantRefresh:
+		s.fail(w, r, &parameterError{"refresh_token is missing"})
+		return
 	case req.GrantType != "client_credentials" && !proves:
-		s.fail(w, r, &parameterError{"grant_type must be client_credentials or " + wire.GrantProof})
+		s.fail(w, r, &parameterError{"grant_type must be client_credentials, refresh_token or " + wire.GrantProof})
 		return
 	case proves && req.Proof == nil:
 		s.fail(w, r, &parameterError{"proof is missing"})

@@ -126,7 +126,11 @@ func (s *Server) changeTags(remove bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		req, err := readTags(r, true)
 		if err == nil {
-			err = s.fleet.ChangeTags(r.Context(), session(r), req.ResourceHrefs, req.Tags, remove)
+			if who := callerOf(r); who.agent == nil {
+				err = s.fleet.ChangeTagsAs(r.Context(), who.by(), req.ResourceHrefs, req.Tags, remove)
+			} else {
+				err = s.fleet.ChangeTags(r.Context(), *who.agent, req.ResourceHrefs, req.Tags, remove)
+			}
 		}
 		if err != nil {
 			s.fail(w, r, err)
@@ -140,7 +144,11 @@ func (s *Server) tagsByResource(w http.ResponseWriter, r *http.Request) {
 	req, err := readTags(r, true)
 	var list []wire.TaggedResource
 	if err == nil {
-		list, err = s.fleet.TagsOf(r.Context(), session(r), req.ResourceHrefs)
+		if who := callerOf(r); who.agent == nil {
+			list, err = s.fleet.TagsOfAccount(r.Context(), who.AccountID, req.ResourceHrefs)
+		} else {
+			list, err = s.fleet.TagsOf(r.Context(), *who.agent, req.ResourceHrefs)
+		}
 	}
 	if err != nil {
 		s.fail(w, r, err)
@@ -155,8 +163,12 @@ func (s *Server) tagsByTag(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var prefix string
 		_ = json.Unmarshal(req.Prefix, &prefix) // null, false and absence mean none
-		list, err = s.fleet.ByTag(r.Context(), session(r), fleet.TagQuery{Tags: req.Tags, Type: req.ResourceType,
-			MatchAll: bool(req.MatchAll), Prefix: prefix, WithDeleted: bool(req.WithDeleted)})
+		query := fleet.TagQuery{Tags: req.Tags, Type: req.ResourceType, MatchAll: bool(req.MatchAll), Prefix: prefix, WithDeleted: bool(req.WithDeleted)}
+		if who := callerOf(r); who.agent == nil {
+			list, err = s.fleet.ByTagOfAccount(r.Context(), who.AccountID, query)
+		} else {
+			list, err = s.fleet.ByTag(r.Context(), *who.agent, query)
+		}
 	}
 	if err != nil {
 		s.fail(w, r, err)

@@ -82,14 +82,21 @@ type AuditPatch struct {
 // AppendAudit adds to an entry. The offset makes it safe to send the same
 // append again, and appends may even arrive out of order.
 func (s *Service) AppendAudit(ctx context.Context, sess Session, id int64, p AuditPatch) error {
+	return s.appendAudit(ctx, sess.Token.ServerID, p, func(ctx context.Context, q *store.Queries) (store.AuditEntry, error) {
+		return ownEntry(ctx, q, sess, id)
+	})
+}
+
+// appendAudit adds to the entry that look finds, of one server, or of any for 0.
+func (s *Service) appendAudit(ctx context.Context, server int64, p AuditPatch, look func(context.Context, *store.Queries) (store.AuditEntry, error)) error {
 	if err := checkNotify(p.Notify); err != nil {
 		return err
 	}
 	if p.Offset != nil && *p.Offset < 0 {
 		return invalid("offset %d is negative", *p.Offset)
 	}
-	return s.DB.InTxOf(ctx, sess.Token.ServerID, func(q *store.Queries) error {
-		e, err := ownEntry(ctx, q, sess, id)
+	return s.DB.InTxOf(ctx, server, func(q *store.Queries) error {
+		e, err := look(ctx, q)
 		if err != nil {
 			return err
 		}

@@ -15,8 +15,8 @@ import (
 )
 
 // resolver finds the values of inputs for one instance. The value that counts
-// is the highest one given: server, else ServerTemplate, else the script's own
-// default.
+// is the highest one given: instance, else server, else deployment, else
+// ServerTemplate, else the script's own default.
 type resolver struct {
 	s      *Service
 	q      *store.Queries
@@ -27,19 +27,14 @@ type resolver struct {
 }
 
 func (s *Service) newResolver(ctx context.Context, q *store.Queries, sess Session, host string, inst store.Instance, server store.Server) (*resolver, error) {
-	tmpl, err := q.ServerTemplate(ctx, server.TemplateID)
-	if err != nil {
-		return nil, err
-	}
-	onServer, err := q.ServerInputs(ctx, server.ID)
+	levels, err := inputLevels(ctx, q, server, inst.ID)
 	if err != nil {
 		return nil, err
 	}
 	own := environment(inst, server)
 	own["RS_SERVER"] = host
 	own["RS_RN_ID"] = fmt.Sprint(sess.Token.ID)
-	return &resolver{s: s, q: q, inst: inst, server: server, own: own,
-		levels: []map[string]rightscript.Value{onServer, tmpl.Inputs}}, nil
+	return &resolver{s: s, q: q, inst: inst, server: server, own: own, levels: levels}, nil
 }
 
 // environment is what the platform knows about an instance under the names that

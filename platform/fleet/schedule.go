@@ -34,6 +34,9 @@ type RunRequest struct {
 	Inputs map[string]rightscript.Value
 	// Thread is the run queue on the instance; empty for the default one.
 	Thread string
+	// AnyInput gives the script also inputs that it does not declare, as API 1.5
+	// does.
+	AnyInput bool
 	// By says in the audit entry who asked.
 	By string
 }
@@ -119,6 +122,9 @@ func (s *Service) queueScript(ctx context.Context, q *store.Queries, sess Sessio
 	script, err := q.Script(ctx, server.AccountID, req.ScriptID)
 	if err != nil {
 		return 0, err
+	}
+	if req.AnyInput {
+		script.Inputs = given(script.Inputs, req.Inputs)
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Inputs)) {
 		if !slices.ContainsFunc(script.Inputs, func(in rightscript.Input) bool { return in.Name == name }) {
@@ -219,6 +225,7 @@ func (s *Service) eventData(ctx context.Context, sess Session, host string, inst
 		if err != nil {
 			return nil, err
 		}
+		script.Inputs = given(script.Inputs, o.Inputs)
 		list, err := s.instantiate(ctx, &s.DB.Queries, sess, host, inst, server, []store.BoundScript{{RightScript: script}}, o.Inputs)
 		if err != nil {
 			return nil, err

@@ -22,10 +22,20 @@ import (
 
 // ServerSpec is what an operator says about a new server.
 type ServerSpec struct {
-	Name             string
-	Description      string
-	Template         string
-	Inputs           map[string]rightscript.Value
+	Name        string
+	Description string
+	// Template is the name of a HEAD; TemplateID names any revision instead.
+	Template   string
+	TemplateID int64
+	// DeploymentID is 0 for the default one.
+	DeploymentID int64
+	ArrayID      int64 // 0 for none
+	// Launch says where and how to launch it; the zero value leaves that open.
+	Launch store.Launch
+	Inputs map[string]rightscript.Value
+	// AnyInput takes values too that no script asks for, as API 1.5 does.
+	AnyInput         bool
+	By               string // who makes it
 	RightLinkVersion string
 	UserData         string // the user's own part
 	// Enrolment is wire.EnrolAttested, also when empty, or wire.EnrolLegacy.
@@ -61,25 +71,21 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 			}
 			return invalid("server %q exists already; choose another name, or use \"server relaunch\" for a new token", spec.Name)
 		}
-		tmpl, err := q.ServerTemplateByName(ctx, account, spec.Template)
+		row, tmpl, err := s.newServer(ctx, q, account, spec)
 		if err != nil {
 			return err
 		}
-		if err := checkServerInputs(ctx, q, tmpl, spec.Inputs); err != nil {
-			return err
-		}
-		id, err := q.CreateServer(ctx, store.Server{
-			AccountID: account, Name: spec.Name, Description: spec.Description, TemplateID: tmpl.ID,
-			RightLinkVersion: spec.RightLinkVersion, UserData: spec.UserData, State: wire.StateInactive,
-			Enrolment: spec.Enrolment, Allow: allow,
-		}, spec.Inputs, s.Now())
+		row.Allow = allow
+		id, err := q.CreateServer(ctx, row, spec.Inputs, s.Now())
 		if err != nil {
 			return err
 		}
 		if created, err = q.Server(ctx, id); err != nil {
 			return err
 		}
-		if err := s.note(ctx, q, created, 0, "server created", fmt.Sprintf("name: %s\nServerTemplate: %s\n", created.Name, tmpl.Name)); err != nil {
+		detail := fmt.Sprintf("name: %s\nServerTemplate: %s\n", created.Name, tmpl.Name)
+		if _, err := s.addEntry(ctx, q, store.AuditEntry{AccountID: account, ServerID: id, AuditeeHref: ServerHref(id), Summary: "server created",
+			UserEmail: clip(printable(spec.By), 255), Notify: "None"}, detail); err != nil {
 			return err
 		}
 		if err := s.issueToken(ctx, q, created); err != nil || len(spec.Expect) == 0 {
@@ -89,6 +95,46 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 	})
 	return created, err
 }
+
+// newServer checks what a spec names.
+func (s *Service) newServer(ctx context.Context, q *store.Queries, account int64, spec ServerSpec) (row store.Server, tmpl store.ServerTemplate, err error) {
+	if spec.TemplateID != 0 {
+		tmpl, err = templateOf(ctx, q, account, spec.TemplateID)
+	} else {
+		tmpl, err = q.ServerTemplateByName(ctx, account, spec.Template)
+	}
+	if err != nil {
+		return row, tmpl, err
+	}
+	if spec.AnyInput {
+		_, err = merged(nil, spec.Inputs)
+	} else {
+		err = checkServerInputs(ctx, q, tmpl, spec.Inputs)
+	}
+	if err != nil {
+		return row, tmpl, err
+	}
+	if spec.DeploymentID == 0 {
+		// A deployment of that name is there from the start; it may be gone.
+		if d, err := q.DeploymentByName(ctx, account, DefaultDeployment); err == nil {
+			spec.DeploymentID = d.ID
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return row, tmpl, err
+		}
+	}
+	if spec.Launch.CloudID == 0 {
+		spec.Launch.CloudID = store.DefaultCloud
+	}
+	row = store.Server{
+		AccountID: account, Name: spec.Name, Description: spec.Description, TemplateID: tmpl.ID, DeploymentID: spec.DeploymentID, ArrayID: spec.ArrayID, Launch: spec.Launch,
+		RightLinkVersion: spec.RightLinkVersion, UserData: spec.UserData, State: wire.StateInactive, Enrolment: spec.Enrolment,
+	}
+	return row, tmpl, checkLaunch(ctx, q, row)
+}
+
+// DefaultDeployment is the name of the deployment that servers are in which
+// nobody has put elsewhere.
+const DefaultDeployment = "Default"
 
 // checkServerInputs refuses values for inputs that no script has, and values
 // that an input does not take.
@@ -154,6 +200,13 @@ func (s *Service) RelaunchServer(ctx context.Context, account int64, name, enrol
 			}
 			server.Enrolment = enrolment
 		}
+		_, inst, err := s.current(ctx, q, server)
+		if err == nil {
+			err = notLaunchedHere(server, inst)
+		}
+		if err != nil {
+			return err
+		}
 		if err := s.retire(ctx, q, server, "replaced by a relaunch"); err != nil {
 			return err
 		}
@@ -170,6 +223,9 @@ func (s *Service) DeleteServer(ctx context.Context, account int64, name string, 
 		if err != nil {
 			return err
 		}
+		if err := notLaunchedHere(server, inst); err != nil {
+			return err
+		}
 		if alive(inst) && !force {
 			return refused("server %q has a living instance %s (%s); terminate it first, or use --force", name, inst.ResourceUID, inst.State)
 		}
@@ -183,13 +239,21 @@ func (s *Service) DeleteServer(ctx context.Context, account int64, name string, 
 	})
 }
 
+// notLaunchedHere keeps a machine from running on with nobody to end it.
+func notLaunchedHere(server store.Server, inst store.Instance) error {
+	if inst.ClientToken != "" && Living(inst) {
+		return refused("server %q has %s (%s), which this platform launched; terminate it first", server.Name, NameOf(inst), inst.State)
+	}
+	return nil
+}
+
 // retire ends the current instance in our books and all tokens of the server.
 func (s *Service) retire(ctx context.Context, q *store.Queries, server store.Server, why string) error {
 	_, inst, err := s.current(ctx, q, server)
 	if err != nil {
 		return err
 	}
-	if alive(inst) {
+	if Living(inst) {
 		if err := s.moveState(ctx, q, inst, wire.StateTerminated, why); err != nil {
 			return err
 		}
