@@ -17,6 +17,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/launchdata"
 	"github.com/rightimage/packer-plugin-rightimage/provisioner"
 )
 
@@ -26,8 +27,10 @@ type Options struct {
 	// a cloud the machine's own hint file stays, else bootstrap finds out.
 	Provisioner map[string]any
 	// Connect is where the platform shows the user-data for this machine: an
-	// https or http address, or a file; empty for none.
+	// https address, or a file; empty for none.
 	Connect string
+	// AllowHTTP lets Connect be an http address of another machine.
+	AllowHTTP bool
 	// Start runs the stages now, without waiting for the next boot. Connect
 	// implies it.
 	Start bool
@@ -81,7 +84,10 @@ func (o Options) userData(ctx context.Context) ([]byte, error) {
 	if _, err := os.Stat(stateFile); err == nil && !o.Force {
 		return nil, fmt.Errorf("%w (%s exists); --force connects it anew", ErrConnected, stateFile)
 	}
-	raw, err := fetch(ctx, o.Connect, o.CA)
+	raw, err := o.fetch(ctx)
+	if errors.Is(err, launchdata.ErrClear) {
+		err = fmt.Errorf("%w; --allow-http takes the risk", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--connect: %w", err)
 	}

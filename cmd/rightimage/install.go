@@ -20,7 +20,8 @@ RightLink's package in the cache. Needs root. Running it again changes nothing.
 
 --connect gets user-data from a platform (or from a file), keeps it in
 /var/spool/rightscale/user-data.txt, and enrols at once. It is refused on a
-machine that is connected already; --force connects it anew.
+machine that is connected already; --force connects it anew. The address must be an
+https one, since what it leads to is a secret; --allow-http takes the risk.
 
 "/opt/rightscale/bin/bootstrap uninstall --purge" takes everything out again.`
 
@@ -52,8 +53,8 @@ func installCommand() *cobra.Command {
 				}
 				o.CA = ca
 			}
-			if o.Force && o.Connect == "" {
-				return usageError{errors.New("--force is for --connect")}
+			if (o.Force || o.AllowHTTP) && o.Connect == "" {
+				return usageError{errors.New("--force and --allow-http are for --connect")}
 			}
 			o.Output = cmd.OutOrStdout()
 			return install.Run(cmd.Context(), o)
@@ -62,6 +63,7 @@ func installCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Connect, "connect", "", "connect to the platform that shows user-data at this `URL` (or in this file)")
 	f.BoolVar(&o.Force, "force", false, "connect a machine that is connected already")
+	f.BoolVar(&o.AllowHTTP, "allow-http", false, "let --connect get user-data unencrypted from another machine")
 	f.BoolVar(&o.Start, "start", false, "run the stages now, without waiting for the next boot")
 	f.StringVar(&text.cloud, "cloud", "", "cloud of this machine (default: what its hint file says, else what its firmware says)")
 	f.StringVar(&text.mode, "mode", "", "seed: RightLink is installed by the stages (default); preinstalled: at once")

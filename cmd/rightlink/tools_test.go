@@ -151,7 +151,8 @@ func TestConnect(t *testing.T) {
 		require.Equal(t, code, got, text)
 		require.Contains(t, text, want)
 	}
-	connect(255, "want an https URL", "--attach", "http://192.0.2.1/x")
+	connect(255, "want an https address", "--attach", "http://192.0.2.1/x")
+	connect(255, "begins with https://", "--attach", "file:///etc/passwd")
 	connect(255, "does not hold RS_rn_id", "--attach", site.URL+"/bad")
 	// The init scripts of a machine without systemd.
 	require.NoError(t, os.MkdirAll(root.Join("etc/init.d"), 0o755))

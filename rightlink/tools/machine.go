@@ -6,15 +6,13 @@ package tools
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/launchdata"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/features"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/paths"
 )
@@ -94,26 +92,22 @@ func (c *call) configure(path, name, value string) error {
 
 const connectUsage = `rs_connect connects a machine that was launched without platform settings.
 
-usage: rs_connect --attach URL [--force] [--cloud NAME]
+usage: rs_connect --attach URL [--allow-http] [--force] [--cloud NAME]
 
   -a, --attach URL  where the user-data is, which must hold RS_rn_id; https only,
                     or http to this machine itself
+      --allow-http  http to other machines too; who is in between reads the token
   -f, --force       also if this machine has been enrolled before
   -c, --cloud NAME  write this name to /etc/rightscale.d/cloud (default: as it is,
                     else none)
 `
 
-// Limits of the download.
-const (
-	attachTimeout = time.Minute
-	attachSize    = 64 << 10
-)
-
 var cloudName = regexp.MustCompile(`^[a-z0-9_-]+$`)
 
 func runConnect(c *call) error {
 	var source, cloud string
-	var force bool
+	var force, allowHTTP bool
+	c.yes(&allowHTTP, "allow-http", "")
 	c.text(&source, "attach", "a")
 	c.text(&cloud, "cloud", "c")
 	c.yes(&force, "force", "f")
@@ -129,7 +123,7 @@ func runConnect(c *call) error {
 	if _, err := os.Stat(c.Root.State()); err == nil && !force {
 		return fmt.Errorf("this machine has been enrolled before (%s); use --force to connect it anew", c.Root.State())
 	}
-	body, err := c.fetch(source)
+	body, err := c.fetch(source, allowHTTP)
 	if err != nil {
 		return err
 	}
@@ -148,38 +142,21 @@ func runConnect(c *call) error {
 	return c.services("restart", "rightscale", "rightlink")
 }
 
-func (c *call) fetch(source string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(c.ctx, http.MethodGet, source, nil)
-	if err != nil {
-		return nil, fmt.Errorf("--attach: %w", err)
+// fetch gets the user-data by the same rules as "rightimage install --connect";
+// the platform's own authority counts too, if the image has it.
+func (c *call) fetch(source string, allowHTTP bool) ([]byte, error) {
+	ca, err := os.ReadFile(c.Root.CA())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	host := req.URL.Hostname()
-	local := host == "localhost" || host == "127.0.0.1" || host == "::1"
-	if req.URL.Scheme != "https" && (req.URL.Scheme != "http" || !local) {
-		return nil, c.wrong("--attach %q: want an https URL, since what it leads to is a secret", source)
-	}
-	client := &http.Client{Timeout: attachTimeout, CheckRedirect: func(next *http.Request, via []*http.Request) error {
-		if via[0].URL.Scheme == "https" && next.URL.Scheme != "https" {
-			return errors.New("the URL leads away from https")
-		}
-		if len(via) > 10 {
-			return errors.New("too many redirects")
-		}
-		return nil
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("--attach: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, attachSize+1))
+	body, err := launchdata.Get(c.ctx, source, launchdata.Options{AllowHTTP: allowHTTP, CA: ca})
 	switch {
+	case errors.Is(err, launchdata.ErrClear):
+		return nil, c.wrong("--attach: %w; --allow-http takes the risk", err)
+	case errors.Is(err, launchdata.ErrAddress):
+		return nil, c.wrong("--attach: %w", err)
 	case err != nil:
 		return nil, fmt.Errorf("--attach: %w", err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("--attach: the server answered %s", resp.Status)
-	case len(body) > attachSize:
-		return nil, fmt.Errorf("--attach: more than %d bytes", attachSize)
 	case !strings.Contains(strings.ToLower(string(body)), "rs_rn_id"):
 		return nil, errors.New("--attach: what the URL leads to does not hold RS_rn_id")
 	}
