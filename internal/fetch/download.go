@@ -89,6 +89,11 @@ func (c *Client) take(ctx context.Context, address, path string, want File) erro
 		var refused *StatusError
 		if errors.As(err, &refused) && refused.Code == 416 { // our part is longer than their file
 			_ = os.Remove(part)
+			if fresh {
+				return fmt.Errorf("%s: %w", show(address), ErrDigest)
+			}
+			fresh = true
+			continue
 		}
 		if ctx.Err() != nil || try >= resumes || size(part) <= before {
 			return err
