@@ -86,6 +86,7 @@ func (a fakeAgents) Bootstrap(string) ([]byte, error) {
 func (a fakeAgents) Packages(arch string) ([]Package, error) {
 	return []Package{
 		{Name: "rightlink_" + a.version + "_" + arch + ".deb", Data: []byte("deb")},
+		{Name: "rightlink_" + a.version + "_" + arch + ".rpm", Data: []byte("rpm")},
 		{Name: "rightlink_" + a.version + "_" + arch + ".tar.gz", Data: []byte("tar")},
 	}, nil
 }
@@ -197,8 +198,21 @@ func TestParseFacts(t *testing.T) {
 	require.Equal(t, "aarch64", f.Machine)
 	require.Equal(t, "ubuntu", f.OS["ID"])
 	require.True(t, f.Dpkg)
+	require.True(t, parseFacts("rpm=yes\n").RPM)
 	require.EqualValues(t, 40, f.FreeKiB)
 	require.EqualValues(t, -1, parseFacts("free=\n").FreeKiB)
+}
+
+// TestNativePackage: each kind of system gets the package of its own manager.
+func TestNativePackage(t *testing.T) {
+	for want, f := range map[string]facts{"deb": {Arch: "amd64", Dpkg: true}, "rpm": {Arch: "amd64", RPM: true}, "tar.gz": {Arch: "arm64"}} {
+		var ui says
+		got, version, err := choosePackages(f, fakeAgents{"1.2.3"}, options(t, nil), &ui)
+		require.NoError(t, err)
+		require.Equal(t, "1.2.3", version)
+		require.Len(t, got, 1)
+		require.Equal(t, "rightlink_1.2.3_"+f.Arch+"."+want, got[0].Name)
+	}
 }
 
 func TestCheckFree(t *testing.T) {

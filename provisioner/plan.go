@@ -126,9 +126,12 @@ func (p *plan) addMirrors(c Config) {
 // choosePackages returns the packages that fit the guest, and the version that
 // instances want.
 func choosePackages(f facts, agents Agents, c Config, ui Reporter) ([]Package, string, error) {
-	format := "tar.gz"
-	if f.Dpkg {
-		format = "deb"
+	format := pkgname.Tarball
+	switch {
+	case f.Dpkg:
+		format = pkgname.Deb
+	case f.RPM:
+		format = pkgname.RPM
 	}
 	embedded, err := agents.Packages(f.Arch)
 	if err != nil {

@@ -18,6 +18,7 @@ type facts struct {
 	OS      map[string]string // os-release
 	Init    string            // systemd, upstart or sysvinit
 	Dpkg    bool
+	RPM     bool  // where there is no dpkg
 	FreeKiB int64 // of the root file system; -1 when unknown
 }
 
@@ -46,7 +47,7 @@ case $init in
 *upstart*) echo init=upstart ;;
 *) if [ -d /etc/init ] && command -v initctl >/dev/null 2>&1; then echo init=upstart; else echo init=sysvinit; fi ;;
 esac
-command -v dpkg >/dev/null 2>&1 && echo dpkg=yes
+if command -v dpkg >/dev/null 2>&1; then echo dpkg=yes; elif command -v rpm >/dev/null 2>&1; then echo rpm=yes; fi
 echo "free=$(df -Pk / 2>/dev/null | tail -n 1)"
 exit 0
 `
@@ -79,6 +80,8 @@ func parseFacts(text string) facts {
 			f.Init = value
 		case name == "dpkg":
 			f.Dpkg = true
+		case name == "rpm":
+			f.RPM = true
 		case name == "free":
 			// Device, size, used, free, percent, mount point.
 			if fields := strings.Fields(value); len(fields) >= 4 {

@@ -28,7 +28,7 @@ var ErrNotEmbedded = errors.New("this build carries no agents; run \"make genera
 
 // Package is one RightLink package.
 type Package struct {
-	// Name is the file name, rightlink_<version>_<arch>.deb or .tar.gz.
+	// Name is the file name, rightlink_<version>_<arch>.deb, .rpm or .tar.gz.
 	Name string
 	Data []byte
 	// SHA256 is the digest of Data in hex.
@@ -39,8 +39,8 @@ type Package struct {
 // (amd64 or arm64).
 func Bootstrap(arch string) ([]byte, error) { return bootstrap(dist, arch) }
 
-// Packages returns the RightLink packages for the architecture, the .deb
-// before the tarball.
+// Packages returns the RightLink packages for the architecture, the tarball
+// last.
 func Packages(arch string) ([]Package, error) { return packages(dist, arch) }
 
 // Version returns the version of the embedded RightLink packages.
@@ -71,7 +71,7 @@ func bootstrap(from fs.FS, arch string) ([]byte, error) {
 
 func packages(from fs.FS, arch string) ([]Package, error) {
 	var all []Package
-	for _, kind := range []string{"deb", "tar.gz"} {
+	for _, kind := range []string{"deb", "rpm", "tar.gz"} {
 		names, err := fs.Glob(from, "dist/rightlink_*_"+arch+"."+kind)
 		if err != nil {
 			return nil, err

@@ -32,6 +32,7 @@ func TestEmbedded(t *testing.T) {
 		"dist/bootstrap_linux_amd64.gz":     {Data: packed.Bytes()},
 		"dist/rightlink_0.1.0_amd64.tar.gz": {Data: []byte("tar")},
 		"dist/rightlink_0.1.0_amd64.deb":    {Data: []byte("deb")},
+		"dist/rightlink_0.1.0_amd64.rpm":    {Data: []byte("rpm")},
 		"dist/rightlink_0.1.0_arm64.deb":    {Data: []byte("other")},
 	}
 	data, err := bootstrap(full, "amd64")
@@ -39,8 +40,9 @@ func TestEmbedded(t *testing.T) {
 	require.Equal(t, "binary", string(data))
 	all, err := packages(full, "amd64")
 	require.NoError(t, err)
-	require.Len(t, all, 2)
+	require.Len(t, all, 3)
 	require.Equal(t, "rightlink_0.1.0_amd64.deb", all[0].Name)
-	require.Equal(t, "rightlink_0.1.0_amd64.tar.gz", all[1].Name)
+	require.Equal(t, "rightlink_0.1.0_amd64.rpm", all[1].Name)
+	require.Equal(t, "rightlink_0.1.0_amd64.tar.gz", all[2].Name)
 	require.Len(t, all[0].SHA256, 64)
 }

@@ -119,24 +119,20 @@ func (g *generator) bootstrap(ctx context.Context, arch string) error {
 	return g.put("bootstrap_linux_"+arch+".gz", packed.Bytes())
 }
 
+// rightlink builds every package of an architecture into dist.
 func (g *generator) rightlink(ctx context.Context, arch string) error {
-	file, err := g.compile(ctx, "./cmd/rightlink", arch, rightlinkLimit)
-	if err != nil {
-		return err
-	}
-	in := build.Input{Version: version.Package(), Arch: arch, Binary: file, Time: g.at}
-	var debian, tarball bytes.Buffer
-	if err := errors.Join(build.Deb(&debian, in), build.Tarball(&tarball, in)); err != nil {
-		return err
-	}
-	return errors.Join(
-		g.put(build.FileName(in.Version, arch, build.KindDeb), debian.Bytes()),
-		g.put(build.FileName(in.Version, arch, build.KindTarball), tarball.Bytes()),
-	)
+	return g.each(ctx, arch, g.put)
 }
 
-// all builds every package of an architecture.
+// all builds them into the folder that was named.
 func (g *generator) all(ctx context.Context, arch string) error {
+	return g.each(ctx, arch, func(name string, data []byte) error {
+		return atomicfile.Write(filepath.Join(g.packages, name), data, 0o644)
+	})
+}
+
+// each builds the packages of an architecture in all formats.
+func (g *generator) each(ctx context.Context, arch string, keep func(name string, data []byte) error) error {
 	binary, err := g.compile(ctx, "./cmd/rightlink", arch, rightlinkLimit)
 	if err != nil {
 		return err
@@ -149,7 +145,7 @@ func (g *generator) all(ctx context.Context, arch string) error {
 		if err := make(&b, in); err != nil {
 			return err
 		}
-		if err := atomicfile.Write(filepath.Join(g.packages, build.FileName(in.Version, arch, kind)), b.Bytes(), 0o644); err != nil {
+		if err := keep(build.FileName(in.Version, arch, kind), b.Bytes()); err != nil {
 			return err
 		}
 	}
