@@ -153,7 +153,7 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
 	}
 	m, machines := metrics.New(), launch.New(s, log)
-	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, Observer: m, TLS: secure, Drain: o.drain})
+	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, Machines: machines, Observer: m, TLS: secure, Drain: o.drain})
 	stop, err := background(ctx, s, srv, machines, o, m, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
