@@ -1,0 +1,7 @@
+#!/bin/sh
+# ---
+# RightScript Name: Storm work
+# Description: Does nothing.
+# Inputs: {}
+# ...
+echo "Working"
