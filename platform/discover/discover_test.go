@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/local/fault"
+	"github.com/rightimage/packer-plugin-rightimage/platform/cloudtest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/discover"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
-	"github.com/rightimage/packer-plugin-rightimage/platform/internal/cloudtest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/launch"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"

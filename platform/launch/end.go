@@ -314,7 +314,7 @@ func (s *Service) end(ctx context.Context, j *store.MachineJob, inst store.Insta
 	if j.Kind == store.JobStop {
 		state = "stopping"
 	}
-	return verdict{step: stepGone, after: s.pace(5 * time.Second), write: func(ctx context.Context, q *store.Queries) error {
+	return verdict{step: stepGone, after: s.glance(j), write: func(ctx context.Context, q *store.Queries) error {
 		if err := q.SetCloudState(ctx, inst.ID, state, s.now()); err != nil || !inst.EndedAt.IsZero() {
 			return err
 		}
@@ -355,7 +355,7 @@ func (s *Service) gone(ctx context.Context, j *store.MachineJob, inst store.Inst
 	case j.Kind == store.JobTerminate && state != "shutting-down", j.Kind == store.JobStop && state == "running":
 		return verdict{step: stepEnd, after: s.pace(10 * time.Second)} // started again by somebody
 	}
-	return verdict{after: s.pace(5 * time.Second)}
+	return verdict{after: s.glance(j)}
 }
 
 // stopped notes that a machine has stopped.

@@ -73,7 +73,7 @@ func (s *Service) start(ctx context.Context, j *store.MachineJob, inst store.Ins
 		_, err = client.StartInstances(ctx, &ec2.StartInstancesInput{InstanceIds: []string{inst.ResourceUID}}, awsx.Once)
 	}
 	if err == nil {
-		return verdict{step: stepUp, after: s.pace(5 * time.Second), write: func(ctx context.Context, q *store.Queries) error {
+		return verdict{step: stepUp, after: s.glance(j), write: func(ctx context.Context, q *store.Queries) error {
 			return q.SetCloudState(ctx, inst.ID, "pending", s.now())
 		}}
 	}
@@ -114,7 +114,7 @@ func (s *Service) up(ctx context.Context, j *store.MachineJob, inst store.Instan
 			return s.started(ctx, q, inst.ID)
 		}}
 	case stateOf(*machine) == "pending" && waited < appearTime:
-		return verdict{after: s.pace(5 * time.Second)}
+		return verdict{after: s.glance(j)}
 	}
 	return s.startFailed(inst, "it is "+stateOf(*machine)+" again")
 }

@@ -72,7 +72,7 @@ func (s *Service) run(ctx context.Context, j *store.MachineJob, inst store.Insta
 func (s *Service) launched(j *store.MachineJob, o order, machine types.Instance) verdict {
 	id, state := aws.ToString(machine.InstanceId), stateOf(machine)
 	cloudID, instance, by := j.CloudID, j.InstanceID, j.By
-	return verdict{step: stepAppear, after: s.pace(5 * time.Second), keep: true, write: func(ctx context.Context, q *store.Queries) error {
+	return verdict{step: stepAppear, after: s.glance(j), keep: true, write: func(ctx context.Context, q *store.Queries) error {
 		first, err := s.Fleet.Launched(ctx, q, instance, id, cloudID, state)
 		if errors.Is(err, fleet.ErrTaken) {
 			return s.taken(ctx, q, instance, id, err)
@@ -279,7 +279,7 @@ func (s *Service) appear(ctx context.Context, j *store.MachineJob, inst store.In
 		if waited > appearTime {
 			return s.failed(inst, inst.ResourceUID+" has vanished")
 		}
-		return verdict{after: s.pace(5 * time.Second)}
+		return verdict{after: s.glance(j)}
 	}
 	state := stateOf(*machine)
 	switch {
@@ -295,7 +295,7 @@ func (s *Service) appear(ctx context.Context, j *store.MachineJob, inst store.In
 		}
 		return v
 	case state == "pending" && waited <= appearTime:
-		return verdict{after: s.pace(5 * time.Second)}
+		return verdict{after: s.glance(j)}
 	}
 	return verdict{outcome: store.JobDone, write: func(ctx context.Context, q *store.Queries) error { return s.see(ctx, q, inst.ID, *machine) }}
 }

@@ -78,6 +78,12 @@ func (s *Service) pace(d time.Duration) time.Duration {
 	return d
 }
 
+// glance is when a machine that is on its way is looked at again: soon at first,
+// and more and more rarely, since there may be hundreds of them.
+func (s *Service) glance(j *store.MachineJob) time.Duration {
+	return s.pace(min(15*time.Second, max(2*time.Second, s.now().Sub(j.StepAt)/3)))
+}
+
 // The lease of a job outlasts the step's calls, so that no two processes are
 // ever at the same one.
 const (
