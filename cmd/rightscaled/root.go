@@ -36,7 +36,10 @@ also while "serve" runs. The usual way from nothing to a running server:
   rightscaled server-template upload web.yml
   printf %s "$PASSWORD" | rightscaled credential set DB_PASSWORD
   rightscaled server create web-1 --server-template "Web" --input DB_PASSWORD=cred:DB_PASSWORD
-  rightscaled server user-data web-1          # give this to the cloud at launch
+  rightscaled server user-data web-1          # give this to the cloud at launch, or:
+  printf %s "$SECRET_KEY" | rightscaled cloud add ireland --region eu-west-1 --access-key AKIA...
+  rightscaled server set web-1 --cloud ireland --image ami-0abc
+  rightscaled server launch web-1
   rightscaled server list
   rightscaled audit list --server web-1`
 
