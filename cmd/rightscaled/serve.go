@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/api"
 	"github.com/rightimage/packer-plugin-rightimage/platform/discover"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
@@ -30,6 +31,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/metrics"
 	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
+	"github.com/rightimage/packer-plugin-rightimage/platform/web"
 )
 
 type serveOptions struct {
@@ -65,6 +67,9 @@ Any number of replicas may serve one PostgreSQL database (--database), each with
 data directory of its own that holds the same secret.key and tls/; see
 docs/operations.md. On SIGTERM a replica finishes what it has begun, and agents go on
 with another one.
+
+People use the dashboard at https://HOST/ (docs/dashboard.md); "rightscaled init" prints
+the first login.
 
 While it runs, DIR/serve.json tells the endpoint and the process id.`
 
@@ -153,7 +158,11 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
 	}
 	m, machines := metrics.New(), launch.New(s, log)
-	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, Machines: machines, Observer: m, TLS: secure, Drain: o.drain})
+	ui, err := web.New(s, access.New(s.DB, s.Now), web.Options{Log: log, Machines: machines})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	srv := api.New(s, api.Options{Log: log, PublicHost: public, Names: names, UI: ui.Handler(), Machines: machines, Observer: m, TLS: secure, Drain: o.drain})
 	stop, err := background(ctx, s, srv, machines, o, m, log)
 	if err != nil {
 		return errors.Join(err, l.Close())
