@@ -231,7 +231,7 @@ func TestAuditEntries(t *testing.T) {
 	require.LessOrEqual(t, len(e["summary"].(string)), wire.MaxSummary)
 	require.True(t, strings.HasSuffix(e["summary"].(string), "..."))
 	entry(ag, other.self, "x", "", 403)
-	entry(ag, "/api/servers/1", "on my server", "", 201)
+	entry(ag, fleet.ServerHref(w.view("web-1").ID), "on my server", "", 201)
 
 	app := func(body string, want int) { ag.do("POST", href+"/append", body, want) }
 	app(`{"detail":"0123456789","offset":0}`, 204)

@@ -5,17 +5,23 @@ package fleet
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
@@ -25,14 +31,24 @@ var ctx = context.Background()
 func service(t *testing.T) (*Service, string) {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := Open(ctx, dir)
+	s, err := OpenAt(ctx, Place{Dir: dir, Database: database(t, dir)})
 	require.NoError(t, err)
+	s.DB.Rehearse = true
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	tmpl, err := servertemplate.Load("../servertemplate/testdata/web/web.yml")
 	require.NoError(t, err)
 	_, err = s.UploadTemplate(ctx, DefaultAccount, tmpl)
 	require.NoError(t, err)
 	return s, dir
+}
+
+// database is DIR's own with SQLite.
+func database(t *testing.T, dir string) string {
+	t.Helper()
+	if storetest.Kind() == storetest.SQLite {
+		return filepath.Join(dir, "rightscaled.db")
+	}
+	return storetest.URL(t)
 }
 
 func values(t *testing.T, pairs ...string) map[string]rightscript.Value {
@@ -55,14 +71,22 @@ func TestAgentID(t *testing.T) {
 func TestNothingSecretInTheDatabase(t *testing.T) {
 	s, dir := service(t)
 	require.NoError(t, s.SetCredential(ctx, DefaultAccount, "PW", "", "s3cret-value"))
-	_, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web", Enrolment: wire.EnrolLegacy})
+	server, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web", Enrolment: wire.EnrolLegacy})
 	require.NoError(t, err)
-	token, err := s.DB.LatestToken(ctx, 1)
+	token, err := s.DB.LatestToken(ctx, server.ID)
 	require.NoError(t, err)
 	plain, err := s.openToken(token)
 	require.NoError(t, err)
 	bearer, err := s.Login(ctx, token.ID, 0, plain)
 	require.NoError(t, err)
+	var backup bytes.Buffer
+	_, err = s.DB.Backup(ctx, &backup, s.Now())
+	require.NoError(t, err)
+	zip, err := gzip.NewReader(&backup)
+	require.NoError(t, err)
+	text, err := io.ReadAll(zip)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "backup"), text, 0o600))
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -75,13 +99,58 @@ func TestNothingSecretInTheDatabase(t *testing.T) {
 	}))
 }
 
-func TestOpenWithoutKeyFile(t *testing.T) {
-	s, dir := service(t)
-	require.NoError(t, s.DB.SetSetting(ctx, "x", "y"))
-	require.NoError(t, os.Remove(filepath.Join(dir, "secret.key")))
-	_, err := Open(ctx, dir)
-	require.ErrorContains(t, err, "restore the key file from a backup")
-	require.NoFileExists(t, filepath.Join(dir, "secret.key"), "a new key would hide the loss")
+func TestKeyFiles(t *testing.T) {
+	dir := t.TempDir()
+	place := Place{Dir: dir, Database: database(t, dir)}
+	s, err := OpenAt(ctx, place)
+	require.NoError(t, err)
+	require.NoError(t, s.SetCredential(ctx, DefaultAccount, "PW", "", "v"))
+	require.NoError(t, s.Close())
+	key := filepath.Join(dir, "secret.key")
+	good, err := os.ReadFile(key)
+	require.NoError(t, err)
+
+	require.NoError(t, os.Remove(key))
+	_, err = OpenAt(ctx, place)
+	require.ErrorContains(t, err, "restore the key file from a backup, copy it from another replica")
+	require.NoFileExists(t, key, "a new key would hide the loss")
+
+	// A replica with a key of its own would seal what no other can open.
+	require.NoError(t, os.WriteFile(key, bytes.Repeat([]byte("ab"), 32), 0o600))
+	_, err = OpenAt(ctx, place)
+	require.ErrorContains(t, err, "is not the key of the database")
+
+	shared := filepath.Join(t.TempDir(), "shared.key")
+	require.NoError(t, os.WriteFile(shared, good, 0o600))
+	place.KeyFile = shared
+	s, err = OpenAt(ctx, place)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+// Replicas that start at once on a new database with different keys: one wins,
+// and the others say so and leave no key file of their own.
+func TestReplicasStartAtOnce(t *testing.T) {
+	location := storetest.Empty(t)
+	var opened, refused atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		dir := t.TempDir()
+		wg.Go(func() {
+			s, err := OpenAt(ctx, Place{Dir: dir, Database: location})
+			if err != nil {
+				assert.ErrorContains(t, err, "key")
+				assert.NoFileExists(t, filepath.Join(dir, "secret.key"))
+				refused.Add(1)
+				return
+			}
+			opened.Add(1)
+			assert.NoError(t, s.Close())
+		})
+	}
+	wg.Wait()
+	require.Equal(t, int64(1), opened.Load())
+	require.Equal(t, int64(3), refused.Load())
 }
 
 func TestCreateServerRefusals(t *testing.T) {
