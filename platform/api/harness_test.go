@@ -28,6 +28,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/pki"
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
@@ -68,8 +69,9 @@ func start(t *testing.T) *world {
 	var err error
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
-	w.fleet, err = fleet.Open(ctx, dir)
+	w.fleet, err = fleet.OpenAt(ctx, fleet.Place{Dir: dir, Database: storetest.URL(t)})
 	require.NoError(t, err)
+	w.fleet.DB.Rehearse = true // as if each transaction had lost against another first
 	w.fleet.Now = func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 
 	tmpl, err := servertemplate.Load("../servertemplate/testdata/web/web.yml")
