@@ -35,6 +35,8 @@ type Agent struct {
 	// Stream starts commands whose output belongs into the log; Run when nil.
 	Stream run.Runner
 	Log    *slog.Logger
+	// EnrolTime replaces the constant of that name.
+	EnrolTime time.Duration
 
 	// The rest is set by tests only.
 
@@ -114,13 +116,16 @@ func (a *Agent) do(ctx context.Context, s Stage) (Outcome, error) {
 		st.Begin(s.Name)
 		return nil
 	}); err != nil {
-		return Outcome{Result: status.Failed}, err
+		a.Log.Warn("the status file cannot be written", "error", err) // the stage matters more
 	}
 	out, err := a.attempt(ctx, s)
 	if err != nil {
 		out.Result, out.Detail = status.Failed, oneLine(err)
 	}
-	if err := errors.Join(err, a.end(s.Name, out)); err != nil {
+	if endErr := a.end(s.Name, out); endErr != nil {
+		a.Log.Error("the status file cannot be written", "error", endErr)
+	}
+	if err != nil {
 		return out, err
 	}
 	a.Log.Info("stage "+s.Name, "result", string(out.Result), "detail", out.Detail,

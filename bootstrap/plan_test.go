@@ -83,7 +83,7 @@ func TestPlan(t *testing.T) {
 
 	out, m = do(t, root, "rightlink")
 	require.Equal(t, "enrolled", out.Detail)
-	require.Equal(t, []string{"rightlink --root " + root + " enroll --timeout 10m"}, m.argv)
+	require.Equal(t, []string{"rightlink --root " + root + " enroll --timeout 10m0s"}, m.argv)
 
 	// Nothing that bootstrap writes or prints about itself carries the token.
 	require.NotContains(t, read(t, root, "var/lib/rightscale/status.json"), "s3cr3t")

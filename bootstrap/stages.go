@@ -4,12 +4,14 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/cloud"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/early"
@@ -20,6 +22,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/status"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
 
 func (a *Agent) early(ctx context.Context) (Outcome, error) {
@@ -161,8 +164,8 @@ func (a *Agent) legacySpool(cloudName string) ([]string, error) {
 	return []string{"/var/spool/" + cloudName}, os.Symlink(filepath.Base(spool.Dir(a.Root)), path)
 }
 
-// enrollTime is what one attempt to enrol may take; the supervisor tries again.
-const enrollTime = "10m"
+// EnrolTime is what one attempt to enrol may take; the supervisor tries again.
+const EnrolTime = 10 * time.Minute
 
 // rightlink enrols. Whether the agent runs is the supervisor's matter.
 func (a *Agent) rightlink(ctx context.Context) (Outcome, error) {
@@ -177,8 +180,23 @@ func (a *Agent) rightlink(ctx context.Context) (Outcome, error) {
 	if filepath.Clean(a.Root) != "/" {
 		args = []string{"--root", a.Root}
 	}
-	if _, err := a.stream().Run(ctx, program, append(args, "enroll", "--timeout", enrollTime)...); err != nil {
-		return Outcome{}, err
+	limit := cmp.Or(a.EnrolTime, EnrolTime)
+	if _, err := a.stream().Run(ctx, program, append(args, "enroll", "--timeout", limit.String())...); err != nil {
+		return Outcome{}, lastWords(err)
 	}
 	return Outcome{Result: status.OK, Detail: "enrolled"}, nil
+}
+
+// lastWords is the failure of a program that logs what it tries, and says in its
+// last line why it gave up.
+func lastWords(err error) error {
+	var failed *run.Error
+	if !errors.As(err, &failed) {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(failed.Stderr), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return fmt.Errorf("%s (%w)", last, failed.Err)
+	}
+	return err
 }

@@ -58,6 +58,9 @@ func (c call) verb(set *flag.FlagSet, fallback string, allowed ...string) (strin
 func (c call) stage(ctx context.Context) error {
 	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	background := set.Bool("background", false, "return at once")
+	if c.name == "rightlink" {
+		set.DurationVar(&c.agent.EnrolTime, "timeout", bootstrap.EnrolTime, "how long to try to enrol")
+	}
 	verbs := []string{"start", "stop", "status"}
 	if c.name == "rightscale" {
 		verbs = append(verbs, "refresh")
@@ -79,6 +82,9 @@ func (c call) stage(ctx context.Context) error {
 	}
 	if c.name == "rightlink" && verb == "start" {
 		return c.report(c.agent.StartAgent(ctx, self()))
+	}
+	if c.agent.EnrolTime < 0 {
+		return fmt.Errorf("--timeout %s is not a time: %w", c.agent.EnrolTime, errUsage)
 	}
 	if *background {
 		return c.agent.Background(self(), c.name)

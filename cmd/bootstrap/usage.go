@@ -21,7 +21,8 @@ at any time, and writes its result into the status file:
                identity, host name and proxy settings; put in patches
   rightlink    enrol with the platform
 A stage takes a verb, as init scripts do: start (the default), stop, status; and
---background to return at once. "rightlink start" also keeps the agent running
+--background to return at once. "rightlink --timeout D" tries to enrol for so
+long (default 10m; 15m at most). "rightlink start" also keeps the agent running
 (by systemd, or by "supervise"); "rightlink stop" ends it and waits.
 "rightscale refresh" only renews the cache.
 

@@ -135,7 +135,7 @@ func (s *Session) Connect(ctx context.Context, policy Policy) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return errors.Join(ctx.Err(), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		if now := ClassOf(err); now != class { // each class has its own back-off
 			class, n = now, 0
@@ -147,12 +147,12 @@ func (s *Session) Connect(ctx context.Context, policy Policy) error {
 		case schedule.Allows(n):
 			wait := schedule.Wait(n, s.opt.Chance(), retryAfterOf(err))
 			s.opt.Log.Warn("the platform does not authorise this agent yet", "class", class, "wait", wait.Round(time.Second), "error", err)
-			if err := s.opt.Clock.Sleep(ctx, wait); err != nil {
-				return err
+			if end := s.opt.Clock.Sleep(ctx, wait); end != nil {
+				return fmt.Errorf("%w: %w", end, err) // why it did not work says more
 			}
 		default:
-			if err := s.awaitHealth(ctx); err != nil {
-				return err
+			if end := s.awaitHealth(ctx); end != nil {
+				return fmt.Errorf("%w: %w", end, err)
 			}
 			n = -1 // healthy again: at once
 		}
