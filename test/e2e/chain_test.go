@@ -21,6 +21,7 @@ import (
 // each, then their end.
 func TestChain(t *testing.T) {
 	s := machineRoom(t)
+	t.Parallel()
 	for _, role := range chain.Roles() {
 		t.Run(role.Name, func(t *testing.T) {
 			t.Parallel()
@@ -68,12 +69,18 @@ func operate(ctx context.Context, t *testing.T, s *chain.Story, server string) {
 }
 
 // reboot reboots the instance and waits until it has been through booting and
-// is operational again.
+// is operational again. One role is rebooted by the platform through its agent,
+// all others by the cloud.
 func reboot(ctx context.Context, t *testing.T, s *chain.Story, server, id string) {
 	t.Helper()
 	before := strings.Count(auditText(ctx, t, s, server), "operational")
-	_, err := s.Cloud.EC2.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
-	require.NoError(t, err)
+	if server == "web-1" {
+		_, err := s.Platform.Admin(ctx, "server", "shutdown", server, "--kind", "reboot")
+		require.NoError(t, err)
+	} else {
+		_, err := s.Cloud.EC2.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: []string{id}})
+		require.NoError(t, err)
+	}
 	require.NoError(t, chain.Until(ctx, 2*time.Second, server+" is operational again", func(ctx context.Context) (bool, error) {
 		sv, err := s.Platform.Server(ctx, server)
 		if err != nil {

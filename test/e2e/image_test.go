@@ -44,6 +44,7 @@ func roundTrip(t *testing.T, s *chain.Story, base string) {
 // login all the same.
 func TestHooksRemoved(t *testing.T) {
 	s := machineRoom(t)
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(testContext(t), 15*time.Minute)
 	defer cancel()
 	catalogue, err := s.Build(ctx, filepath.Join(s.Repo, "test", "e2e", "testdata", "nohooks.pkr.hcl"), filepath.Join(s.Work, "nohooks"), s.Cloud.Env(),

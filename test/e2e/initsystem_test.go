@@ -20,9 +20,11 @@ import (
 // and our own monitor keeps the agent alive. The long run goes on: the agent is
 // killed, the machine rebooted and ended.
 func TestInitSystems(t *testing.T) {
+	s := machineRoom(t)
+	t.Parallel()
 	for name, starter := range map[string]string{chain.SysVInit: "services are started by rc\n", chain.OpenRC: "services are started by openrc\n"} {
 		t.Run(name, func(t *testing.T) {
-			s := machineRoom(t)
+			t.Parallel()
 			ctx, cancel := context.WithTimeout(testContext(t), 35*time.Minute)
 			defer cancel()
 			server := name + "-1"

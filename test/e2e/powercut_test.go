@@ -38,6 +38,7 @@ const (
 // no script twice in a boot, and has no torn file.
 func TestPowerCuts(t *testing.T) {
 	s := machineRoom(t)
+	t.Parallel()
 	_, err := s.Platform.Admin(testContext(t), "server-template", "upload", filepath.Join(s.Repo, "test", "e2e", "testdata", "cut", "cut.yml"))
 	require.NoError(t, err)
 	want, passed := fewCuts, 0
