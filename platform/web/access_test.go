@@ -43,6 +43,8 @@ var allowed = map[string]string{
 	"POST /ui/servers":                  "actor",
 	"GET /ui/servers/{id}/launch":       "actor",
 	"POST /ui/servers/{id}/launch":      "actor",
+	"GET /ui/servers/{id}/inputs":       "actor",
+	"POST /ui/servers/{id}/inputs":      "actor",
 	"GET /ui/servers/{id}/user-data":    "actor",
 	"POST /ui/servers/{id}/user-data":   "actor",
 	"GET /ui/servers/{id}/{action}":     "actor",
@@ -156,7 +158,7 @@ func TestAnotherAccount(t *testing.T) {
 	require.NoError(t, err)
 	v, own := w.as("stranger"), w.as("admin")
 	paths := []string{
-		"/servers/" + itoa(server.ID), "/servers/" + itoa(server.ID) + "/launch", "/servers/" + itoa(server.ID) + "/user-data", "/servers/" + itoa(server.ID) + "/terminate",
+		"/servers/" + itoa(server.ID), "/servers/" + itoa(server.ID) + "/launch", "/servers/" + itoa(server.ID) + "/inputs", "/servers/" + itoa(server.ID) + "/user-data", "/servers/" + itoa(server.ID) + "/terminate",
 		"/run?server=" + itoa(server.ID), "/servers/new?template=" + itoa(w.template), "/instances/" + inst.UID, "/templates/" + itoa(w.template), "/scripts/" + itoa(scripts[0].ID),
 		"/audit/" + itoa(entries[0].ID), "/audit/" + itoa(entries[0].ID) + "/text", "/audit/" + itoa(entries[0].ID) + "/tail?from=0", "/audit?server=" + itoa(server.ID),
 		"/credentials/" + itoa(creds[0].ID) + "/remove", "/users/" + itoa(users[0].ID), "/users/" + itoa(users[0].ID) + "/remove", "/multi-cloud-images/" + itoa(mcis[0].ID),
@@ -165,7 +167,7 @@ func TestAnotherAccount(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, v.get(path).status, path)
 		require.Equal(t, http.StatusOK, own.get(path).status, path) // or the test tests nothing
 	}
-	for _, path := range []string{"/servers/" + itoa(server.ID) + "/launch", "/servers/" + itoa(server.ID) + "/user-data", "/servers/" + itoa(server.ID) + "/terminate", "/servers/" + itoa(server.ID) + "/delete",
+	for _, path := range []string{"/servers/" + itoa(server.ID) + "/inputs", "/servers/" + itoa(server.ID) + "/launch", "/servers/" + itoa(server.ID) + "/user-data", "/servers/" + itoa(server.ID) + "/terminate", "/servers/" + itoa(server.ID) + "/delete",
 		"/servers/" + itoa(server.ID) + "/tags", "/instances/" + inst.UID + "/terminate", "/credentials/" + itoa(creds[0].ID) + "/remove", "/users/" + itoa(users[0].ID) + "/roles", "/users/" + itoa(users[0].ID) + "/password", "/users/" + itoa(users[0].ID) + "/remove"} {
 		require.Equal(t, http.StatusNotFound, v.post(path, "role", "admin", "password", password+"x").status, path)
 	}

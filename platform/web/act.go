@@ -180,8 +180,9 @@ func (c *call) endOrReboot(server store.Server, inst *store.Instance, kind strin
 		if ok {
 			return c.throughCloud(*inst, kind)
 		}
+		return c.fleet.ShutdownInstance(c.ctx(), c.by(), inst.ID, kind)
 	}
-	return c.fleet.Shutdown(c.ctx(), c.account(), server.Name, kind)
+	return c.fleet.Shutdown(c.ctx(), c.account(), server.Name, kind) // says why not
 }
 
 func (c *call) throughCloud(inst store.Instance, kind string) error {
@@ -237,5 +238,5 @@ func (c *call) relaunch(server store.Server, inst *store.Instance) error {
 }
 
 func (c *call) deleteServer(server store.Server, _ *store.Instance) error {
-	return c.fleet.DeleteServer(c.ctx(), c.account(), server.Name, false)
+	return c.fleet.DeleteServerByID(c.ctx(), c.by(), server.ID)
 }

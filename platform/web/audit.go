@@ -33,7 +33,7 @@ func (c *call) audit() error {
 	b.Before, _ = strconv.ParseInt(query.Get("before"), 10, 64)
 	b.History = b.Before > 0
 	if b.Server > 0 {
-		server, err := c.serverOf(b.Server)
+		server, err := c.fleet.ServerByID(c.ctx(), c.account(), b.Server)
 		if err != nil {
 			return err
 		}

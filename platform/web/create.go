@@ -105,7 +105,7 @@ func (c *call) askInputs(b *newServerBody, form url.Values) error {
 	if err != nil {
 		return err
 	}
-	b.Inputs = inputFields(shownInputs(scripts, nil, t.Inputs), form)
+	b.Inputs = inputFields(shownInputs(scripts, ofTemplate(t)), form)
 	b.Images, err = c.templateImages(t.ID)
 	return err
 }

@@ -33,18 +33,50 @@ type shownInput struct {
 // Set tells whether any level gives a value.
 func (i shownInput) Set() bool { return !i.Value.IsZero() }
 
+// level is one place where inputs get values.
+type level struct {
+	name   string
+	values map[string]rightscript.Value
+}
+
+// levels are the values of a server from the highest to the lowest, as fleet
+// resolves them; instanceID is 0 for the next launch.
+func (c *call) levels(server store.Server, instanceID int64) ([]level, error) {
+	var list []level
+	if instanceID != 0 {
+		values, err := c.fleet.DB.InstanceInputs(c.ctx(), instanceID)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, level{"instance", values})
+	}
+	values, err := c.fleet.DB.ServerInputs(c.ctx(), server.ID)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, level{"server", values})
+	if server.DeploymentID != 0 {
+		d, err := c.fleet.DB.Deployment(c.ctx(), c.account(), server.DeploymentID)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, level{"deployment", d.Inputs})
+	}
+	t, err := c.fleet.DB.ServerTemplate(c.ctx(), server.TemplateID)
+	return append(list, ofTemplate(t)), err
+}
+
+func ofTemplate(t store.ServerTemplate) level { return level{"ServerTemplate", t.Inputs} }
+
 // shownInputs lists the inputs of scripts by name with the value of the highest
-// level that gives one: as fleet resolves them.
-func shownInputs(scripts []store.BoundScript, onServer, onTemplate map[string]rightscript.Value) []shownInput {
+// level that gives one.
+func shownInputs(scripts []store.BoundScript, levels ...level) []shownInput {
 	var list []shownInput
 	for _, in := range distinctInputs(scripts) {
 		one := shownInput{Input: in, Value: in.Default, Source: "script"}
-		for _, level := range []struct {
-			name   string
-			values map[string]rightscript.Value
-		}{{"server", onServer}, {"ServerTemplate", onTemplate}} {
-			if v, ok := level.values[in.Name]; ok && v.Kind != rightscript.KindInherit {
-				one.Value, one.Source = v, level.name
+		for _, l := range levels {
+			if v, ok := l.values[in.Name]; ok && v.Kind != rightscript.KindInherit {
+				one.Value, one.Source = v, l.name
 				break
 			}
 		}
@@ -65,6 +97,9 @@ func distinctInputs(scripts []store.BoundScript) []rightscript.Input {
 				continue
 			}
 			known.Required = known.Required || in.Required
+			if known.Default.IsZero() {
+				known.Default = in.Default
+			}
 			found[in.Name] = known
 		}
 	}

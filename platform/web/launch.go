@@ -46,11 +46,7 @@ func (c *call) launchBody(form url.Values) (b launchBody, err error) {
 	if b.Launches, err = c.launches(b.Server); err != nil {
 		return b, err
 	}
-	t, err := c.fleet.DB.ServerTemplate(c.ctx(), b.TemplateID)
-	if err != nil {
-		return b, err
-	}
-	onServer, err := c.fleet.DB.ServerInputs(c.ctx(), b.ID)
+	levels, err := c.levels(b.Server, 0)
 	if err != nil {
 		return b, err
 	}
@@ -58,7 +54,7 @@ func (c *call) launchBody(form url.Values) (b launchBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	b.Inputs = inputFields(shownInputs(scripts, onServer, t.Inputs), form)
+	b.Inputs = inputFields(shownInputs(scripts, levels...), form)
 	b.Creds, err = c.credentialNames()
 	return b, err
 }

@@ -175,6 +175,7 @@ var notices = map[string]string{
 	"start":      "The instance was asked to start.",
 	"relaunch":   "The server was relaunched.",
 	"delete":     "The server was deleted.",
+	"inputs":     "The inputs were changed.",
 	"tagged":     "The tags were changed.",
 	"credential": "The credential was saved.",
 	"uncredited": "The credential was removed.",

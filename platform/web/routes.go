@@ -43,6 +43,8 @@ func routes() []route {
 		{post, "/servers", access.Actor, (*call).createServer},
 		{get, "/servers/{id}/launch", access.Actor, (*call).launchForm},
 		{post, "/servers/{id}/launch", access.Actor, (*call).launch},
+		{get, "/servers/{id}/inputs", access.Actor, (*call).inputsForm},
+		{post, "/servers/{id}/inputs", access.Actor, (*call).setInputs},
 		{get, "/servers/{id}/user-data", access.Actor, (*call).userDataForm},
 		{post, "/servers/{id}/user-data", access.Actor, (*call).userData},
 		{get, "/servers/{id}/{action}", access.Actor, (*call).confirm},

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
-	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 )
 
@@ -78,18 +77,20 @@ func (c *call) runBody(form url.Values) (b runBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	var onServer, onTemplate map[string]rightscript.Value
+	var levels []level
 	if len(b.Servers) == 1 { // with more of them, what is inherited may differ
-		if onServer, err = c.fleet.DB.ServerInputs(c.ctx(), b.Servers[0].ID); err != nil {
+		inst, ok, err := c.fleet.CurrentInstance(c.ctx(), b.Servers[0])
+		if err != nil && ignoreMissing(err) != nil {
 			return b, err
 		}
-		t, err := c.fleet.DB.ServerTemplate(c.ctx(), b.Servers[0].TemplateID)
-		if err != nil {
+		if !ok {
+			inst.ID = 0
+		}
+		if levels, err = c.levels(b.Servers[0], inst.ID); err != nil {
 			return b, err
 		}
-		onTemplate = t.Inputs
 	}
-	b.Inputs = inputFields(shownInputs([]store.BoundScript{{RightScript: script}}, onServer, onTemplate), form)
+	b.Inputs = inputFields(shownInputs([]store.BoundScript{{RightScript: script}}, levels...), form)
 	return b, nil
 }
 
@@ -105,7 +106,7 @@ func (c *call) targets(ids []string) (list []store.Server, err error) {
 		if err != nil {
 			return nil, errNoPage
 		}
-		server, err := c.serverOf(id)
+		server, err := c.fleet.ServerByID(c.ctx(), c.account(), id)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +160,7 @@ func (c *call) run() error {
 	failures := 0
 	for _, server := range b.Servers {
 		one := runResult{Server: server}
-		one.AuditID, err = c.fleet.RunScript(c.ctx(), c.account(), server.Name, req)
+		one.AuditID, err = c.runOn(server, req)
 		if one.Problem = problem(err); err != nil {
 			if one.Problem == "" {
 				return err
@@ -177,4 +178,16 @@ func (c *call) run() error {
 	default:
 		return c.show(http.StatusOK, "ran", "Scripts queued", b)
 	}
+}
+
+// runOn queues a script unless somebody has locked the instance.
+func (c *call) runOn(server store.Server, req fleet.RunRequest) (int64, error) {
+	if inst, ok, err := c.fleet.CurrentInstance(c.ctx(), server); err != nil {
+		return 0, err
+	} else if ok {
+		if err := c.unlocked(inst); err != nil {
+			return 0, err
+		}
+	}
+	return c.fleet.RunScript(c.ctx(), c.account(), server.Name, req)
 }

@@ -79,15 +79,7 @@ func (c *call) ownServer() (store.Server, error) {
 	if err != nil {
 		return store.Server{}, err
 	}
-	return c.serverOf(id)
-}
-
-func (c *call) serverOf(id int64) (store.Server, error) {
-	server, err := c.fleet.DB.Server(c.ctx(), id)
-	if err == nil && server.AccountID != c.account() {
-		err = fmt.Errorf("server %d: %w", id, store.ErrNotFound)
-	}
-	return server, err
+	return c.fleet.ServerByID(c.ctx(), c.account(), id)
 }
 
 // serverBody is the page of a server.
@@ -134,7 +126,15 @@ func (c *call) serverBody() (b serverBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	b.Inputs = shownInputs(scripts, b.ServerView.Inputs, b.Template.Inputs)
+	instance := int64(0)
+	if b.Alive() {
+		instance = b.Current.ID
+	}
+	levels, err := c.levels(b.Row, instance)
+	if err != nil {
+		return b, err
+	}
+	b.Inputs = shownInputs(scripts, levels...)
 	b.Scripts = slices.DeleteFunc(scripts, func(s store.BoundScript) bool { return s.Sequence != string(servertemplate.Operational) })
 	if b.Current != nil {
 		if b.Tags, err = c.fleet.DB.Tags(c.ctx(), c.account(), fleet.InstanceHref(*b.Current)); err != nil {
@@ -161,12 +161,27 @@ func (c *call) tag() error {
 	if err != nil {
 		return err
 	}
+	inst, ok, err := c.fleet.CurrentInstance(c.ctx(), server)
+	if err != nil {
+		return err
+	}
 	add, remove := words(c.r.PostForm.Get("add")), c.r.PostForm["remove"]
-	if len(add)+len(remove) == 0 {
+	switch {
+	case !ok:
+		return &fleet.InvalidError{Text: "The server has no instance to tag."}
+	case len(add)+len(remove) == 0:
 		return &fleet.InvalidError{Text: "Write a tag to add, such as app:role=web, or choose one to remove."}
 	}
-	if _, err := c.fleet.TagServer(c.ctx(), c.account(), server.Name, add, remove); err != nil {
-		return err
+	hrefs := []string{fleet.InstanceHref(inst)}
+	if len(remove) > 0 {
+		if err := c.fleet.ChangeTagsAs(c.ctx(), c.by(), hrefs, remove, true); err != nil {
+			return err
+		}
+	}
+	if len(add) > 0 {
+		if err := c.fleet.ChangeTagsAs(c.ctx(), c.by(), hrefs, add, false); err != nil {
+			return err
+		}
 	}
 	return c.to(fmt.Sprintf("/servers/%d?done=tagged", server.ID))
 }

@@ -30,7 +30,6 @@ func valueOf(p page, name string) string {
 func TestCreateServer(t *testing.T) {
 	w := start(t)
 	ctx := context.Background()
-	w.fleet.DB.Clouds(ctx, 1)
 	v := w.as("operator")
 	p := v.sees("/servers/new", "ServerTemplate", "choose one")
 	require.NotContains(t, p.body, "kind.PORT")
@@ -180,6 +179,73 @@ func TestTags(t *testing.T) {
 	for _, form := range [][]string{nil, {"add", "a:b"}, {"add", strings.Repeat("x", 300)}} {
 		require.Equal(t, http.StatusUnprocessableEntity, v.post(at+"/tags", form...).status)
 	}
+}
+
+// Inputs show the value that counts, from wherever it comes, and can be changed
+// for the server and for the instance it has.
+func TestInputs(t *testing.T) {
+	w := start(t)
+	ctx := context.Background()
+	server := w.server("web-1")
+	a := w.enrol(server, "i-0123456789abcdef0")
+	by := fleet.By{Account: fleet.DefaultAccount, Who: "test"}
+	require.NoError(t, w.fleet.SetDeploymentInputs(ctx, by, server.DeploymentID, inputs(t, "TITLE=text:Shop", "PASSWORD=text:nope")))
+	at := "/servers/" + itoa(server.ID)
+	v := w.as("operator")
+	p := v.sees(at+"/inputs", "PORT", "Also for the instance")
+	require.Equal(t, "DB_PASSWORD", valueOf(p, "value.PASSWORD"))
+	require.Contains(t, p.body, `placeholder="text:Shop"`)
+	require.Contains(t, p.body, `placeholder="text:nope"`, "what it would inherit")
+
+	require.Contains(t, v.post(at+"/inputs", "kind.PORT", "text", "value.PORT", "81", "kind.PASSWORD", "cred", "value.PASSWORD", "DB_PASSWORD", "kind.TITLE", "inherit").location(), "done=inputs")
+	require.Contains(t, v.post(at+"/inputs", "now", "1", "kind.MODE", "text", "value.MODE", "safe").location(), "done=inputs")
+	v.sees(at+"?done=inputs", "The inputs were changed.", "text:81 server", "text:Shop deployment", "text:safe instance", "cred:DB_PASSWORD server")
+	require.Contains(t, v.post(at+"/inputs", "kind.PASSWORD", "inherit").location(), "done=inputs")
+	v.sees(at, "text:nope deployment")
+	for _, form := range [][]string{{"kind.MODE", "text", "value.MODE", "loud"}, {"kind.PORT", "env", "value.PORT", "a b"}} {
+		p = v.post(at+"/inputs", form...)
+		require.Equal(t, http.StatusUnprocessableEntity, p.status)
+		require.Empty(t, faults(p.root))
+	}
+
+	// The page and the fleet agree on what counts.
+	now, err := w.fleet.DB.Server(ctx, server.ID)
+	require.NoError(t, err)
+	want, err := w.fleet.ServerInputs(ctx, now, a.sess.Token.InstanceID)
+	require.NoError(t, err)
+	text := textOf(v.sees(at).root)
+	for _, in := range want {
+		if in.Value.Kind != "inherit" {
+			require.Contains(t, text, in.Name+" "+in.Value.String())
+		}
+	}
+}
+
+// What somebody has locked is not ended, and runs no script.
+func TestLocked(t *testing.T) {
+	w := start(t)
+	ctx := context.Background()
+	server := w.server("web-1")
+	a := w.enrol(server, "i-0123456789abcdef0")
+	require.NoError(t, w.fleet.LockInstance(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, a.sess.Token.InstanceID, true))
+	v := w.as("operator")
+	for _, kind := range []string{"terminate", "stop", "relaunch"} {
+		p := v.post("/servers/" + itoa(server.ID) + "/" + kind)
+		require.Equal(t, http.StatusUnprocessableEntity, p.status, kind)
+		require.Contains(t, textOf(p.root), "is locked", kind)
+	}
+	p := v.post("/run", "server", itoa(server.ID), "script", itoa(w.script()))
+	require.Equal(t, http.StatusUnprocessableEntity, p.status)
+	require.Contains(t, textOf(p.root), "is locked")
+	require.Equal(t, http.StatusSeeOther, v.post("/servers/"+itoa(server.ID)+"/reboot").status)
+}
+
+// script is the operational script of the test's ServerTemplate.
+func (w *world) script() int64 {
+	w.t.Helper()
+	scripts, err := w.fleet.DB.BoundScripts(context.Background(), w.template, "Operational")
+	require.NoError(w.t, err)
+	return scripts[0].ID
 }
 
 // A live part comes when it has changed, and only then.

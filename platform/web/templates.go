@@ -33,7 +33,6 @@ type templateBody struct {
 	Sequences []sequence
 	Inputs    []shownInput
 	Images    []templateImage
-	Servers   []store.Server
 }
 
 type sequence struct {
@@ -76,7 +75,7 @@ func (c *call) template() error {
 	if err != nil {
 		return err
 	}
-	b.Inputs = shownInputs(all, nil, b.ServerTemplate.Inputs)
+	b.Inputs = shownInputs(all, ofTemplate(b.ServerTemplate))
 	if b.Images, err = c.templateImages(id); err != nil {
 		return err
 	}

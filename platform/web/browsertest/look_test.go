@@ -79,7 +79,7 @@ func (p *platform) pages() []string {
 	require.NoError(p.t, err)
 	at := "/ui/servers/1"
 	require.EqualValues(p.t, 1, servers[0].ID)
-	return []string{"/ui/", "/ui/servers", at, "/ui/servers/new?template=1", at + "/launch", at + "/user-data", at + "/terminate", "/ui/run?server=1&script=1", "/ui/instances", "/ui/instances/" + raw[0].UID,
+	return []string{"/ui/", "/ui/servers", at, "/ui/servers/new?template=1", at + "/launch", at + "/inputs", at + "/user-data", at + "/terminate", "/ui/run?server=1&script=1", "/ui/instances", "/ui/instances/" + raw[0].UID,
 		"/ui/templates", "/ui/templates/1", "/ui/scripts/1", "/ui/multi-cloud-images", "/ui/multi-cloud-images/1", "/ui/images?cloud=2", "/ui/audit", "/ui/audit/1", "/ui/credentials", "/ui/users", "/ui/users/1", "/ui/me", "/ui/nothing"}
 }
 
