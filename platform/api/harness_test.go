@@ -41,6 +41,7 @@ type world struct {
 	client *http.Client
 	logs   *syncBuffer
 	skew   atomic.Int64 // moves the platform's clock
+	ca     string       // file of the CA's certificate
 	stop   context.CancelFunc
 	done   chan error
 }
@@ -67,10 +68,10 @@ func start(t *testing.T) *world {
 	dir := t.TempDir()
 	w := &world{t: t, logs: &syncBuffer{}, done: make(chan error, 1)}
 	var err error
-	ctx, stop := context.WithCancel(context.Background())
-	w.stop = stop
+	ctx := context.Background()
 	w.fleet, err = fleet.OpenAt(ctx, fleet.Place{Dir: dir, Database: storetest.URL(t)})
 	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.fleet.Close()) })
 	w.fleet.DB.Rehearse = true // as if each transaction had lost against another first
 	w.fleet.Now = func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 
@@ -78,14 +79,23 @@ func start(t *testing.T) *world {
 	require.NoError(t, err)
 	_, err = w.fleet.UploadTemplate(ctx, fleet.DefaultAccount, tmpl)
 	require.NoError(t, err)
+	w.serve(dir, nil)
+	return w
+}
 
+// serve starts the server of a world that has a fleet.
+func (w *world) serve(dir string, machines Machines) {
+	t := w.t
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
 	names := []string{"localhost", "127.0.0.1", "169.254.169.253"}
 	cert, err := pki.Ensure(filepath.Join(dir, "tls"), names, time.Now())
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	srv := New(w.fleet, Options{Log: log, PublicHost: "169.254.169.253", Names: names})
+	srv := New(w.fleet, Options{Log: log, PublicHost: "169.254.169.253", Names: names, Machines: machines})
 	go func() {
 		w.done <- srv.Serve(ctx, l, func() (*tls.Certificate, error) { return &cert, nil })
 	}()
@@ -93,15 +103,14 @@ func start(t *testing.T) *world {
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(pem))
+	w.ca = filepath.Join(dir, "tls", "ca.pem")
 	w.base = "https://" + l.Addr().String()
 	w.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true, ExpectContinueTimeout: time.Minute}}
 	t.Cleanup(func() {
 		w.client.CloseIdleConnections()
 		stop()
 		require.NoError(t, <-w.done)
-		require.NoError(t, w.fleet.Close())
 	})
-	return w
 }
 
 // identity is what an instance finds in its user-data.

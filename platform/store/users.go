@@ -139,3 +139,9 @@ func (q *Queries) DeleteUser(ctx context.Context, id int64) error {
 	_, err := q.exec(ctx, `DELETE FROM users WHERE id = ?`, id)
 	return err
 }
+
+// CreateAccount stores an account.
+func (q *Queries) CreateAccount(ctx context.Context, a Account, now time.Time) error {
+	_, err := q.exec(ctx, `INSERT INTO accounts (id, name, created_at) VALUES (?, ?, ?)`, a.ID, a.Name, millis(now))
+	return err
+}
