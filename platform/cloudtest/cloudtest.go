@@ -32,6 +32,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/launch"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 )
 
 // Region is where everything happens.
@@ -41,6 +42,7 @@ const Region = "eu-west-1"
 type World struct {
 	T         *testing.T
 	Dir       string // the platform's data directory
+	database  string // empty for a SQLite file in Dir
 	Local     *local.Server
 	Fleet     *fleet.Service
 	Launch    *launch.Service
@@ -55,6 +57,9 @@ type World struct {
 func New(t *testing.T) *World {
 	t.Helper()
 	w := &World{T: t, Dir: t.TempDir()}
+	if storetest.Kind() != "" { // else the test of a command, which wants all in the directory
+		w.database = storetest.URL(t)
+	}
 	w.startCloud()
 	w.startPlatform()
 	made, err := w.Launch.AddCloud(t.Context(), fleet.DefaultAccount, launch.CloudSpec{
@@ -122,7 +127,7 @@ func (w *World) startPlatform() {
 // Open opens the platform's data directory once more, as another process would.
 func (w *World) Open() *fleet.Service {
 	w.T.Helper()
-	f, err := fleet.Open(w.T.Context(), w.Dir)
+	f, err := fleet.OpenAt(w.T.Context(), fleet.Place{Dir: w.Dir, Database: w.database})
 	require.NoError(w.T, err)
 	w.T.Cleanup(func() { _ = f.Close() })
 	f.Now = func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
