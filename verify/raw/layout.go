@@ -4,9 +4,9 @@
 package raw
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/parttable"
@@ -93,6 +93,9 @@ func (s *scan) judgeTable(table parttable.Table) {
 // judgePartition judges what a superblock says, and finds out which blocks are
 // free.
 func (s *scan) judgePartition(a *area, p rootfs.Candidate) {
+	if p.FS.Type == "" && s.hibernated(a) {
+		s.tell("fs-swap-content", verify.Blocker, a.what, "holds a hibernated system")
+	}
 	switch p.FS.Type {
 	case "crypto_LUKS":
 		s.tell("fs-encrypted", verify.Blocker, a.what, "is encrypted")
@@ -142,17 +145,18 @@ func (s *scan) fat(a *area) {
 	}
 }
 
+// hibernated reports whether a swap area has the mark of a system that was
+// suspended into it.
+func (s *scan) hibernated(a *area) bool {
+	tag := make([]byte, 10)
+	if _, err := s.disk.ReadAt(tag, a.start+4086); err != nil {
+		return false
+	}
+	return bytes.HasPrefix(tag, []byte("S1SUSPEND")) || bytes.HasPrefix(tag, []byte("S2SUSPEND")) || bytes.HasPrefix(tag, []byte("ULSUSPEND"))
+}
+
 // swap looks for pages in a swap area.
 func (s *scan) swap(a *area) {
-	r := io.NewSectionReader(s.disk, a.start, a.end-a.start)
-	head := make([]byte, 4096)
-	if _, err := io.ReadFull(r, head); err != nil {
-		return
-	}
-	if tag := string(head[4086:]); tag != "SWAPSPACE2" && tag != "SWAP-SPACE" {
-		s.tell("fs-swap-content", verify.Blocker, a.what, "holds a hibernated system")
-		return
-	}
 	used := int64(0)
 	buf := make([]byte, s.disk.BlockSize())
 	for index, err := range s.disk.Blocks() {
