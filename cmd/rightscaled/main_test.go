@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +27,29 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the real command line; each script is one story.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { scripts(t, func() string { return "" }) }
+
+// TestScriptsOnPostgreSQL tells the same stories with another database.
+func TestScriptsOnPostgreSQL(t *testing.T) {
+	cluster, err := storetest.StartCluster(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	scripts(t, func() string {
+		url, err := cluster.Create(context.Background(), "")
+		if err != nil {
+			t.Error(err)
+		}
+		return url
+	})
+}
+
+func scripts(t *testing.T, database func() string) {
 	templates, err := filepath.Abs("../../platform/servertemplate/testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +61,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TEMPLATES", templates)
 			env.Setenv("RIGHTSCALED_DATA", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("RIGHTSCALED_DATABASE", database())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"served": served, "enrol": enrol, "refused": refusedToken, "jsonfield": jsonField},
