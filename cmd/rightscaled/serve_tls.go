@@ -59,18 +59,21 @@ func (o *tlsOptions) config(s *fleet.Service, own *certKeeper, hostnames []strin
 		if err := files.load(); err != nil {
 			return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 		}
-		return func(c *tls.Config) {
-			c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-				if cert := files.get(); fits(hello, cert) {
-					return cert, nil
-				}
-				return own.get()
-			}
-		}, nil
+		return func(c *tls.Config) { c.GetCertificate = getCertificate(files, own) }, nil
 	case o.email != "":
 		return o.acme(s, own, hostnames)
 	}
 	return nil, nil //nolint:nilnil // the platform's own certificate
+}
+
+// getCertificate chooses between the files' certificate and the platform's own.
+func getCertificate(files *certFiles, own *certKeeper) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if cert := files.get(); fits(hello, cert) {
+			return cert, nil
+		}
+		return own.get()
+	}
 }
 
 // fits tells whether a certificate is for the name that the client asks for; one
