@@ -220,6 +220,16 @@ func TestStranded(t *testing.T) {
 	require.Equal(t, wire.StateStranded, w.StateOf(server))
 	require.Contains(t, w.Trail(server), "has not reported within 1h0m0s")
 
+	// A machine that ran long before it was connected has just begun.
+	old := w.Server("old", func(s *fleet.ServerSpec) { s.Launch = store.Launch{} })
+	doc, err := w.Fleet.UserData(t.Context(), fleet.DefaultAccount, old.Name, "query", "")
+	require.NoError(t, err)
+	out, err := w.EC2.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: &w.Image, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+	require.NoError(t, err)
+	require.NoError(t, w.AgentWith(*out.Instances[0].InstanceId, doc).Prove())
+	require.NoError(t, w.Launch.Watch(t.Context()))
+	require.Equal(t, wire.StatePending, w.Current(old).State)
+
 	// Later is not too late.
 	w.Agent(inst.ResourceUID).Boot()
 	require.Equal(t, wire.StateOperational, w.StateOf(server))

@@ -122,5 +122,6 @@ func (q *Queries) MergeInstance(ctx context.Context, raw, into Instance, rawHref
 // state since before a time.
 func (q *Queries) StuckInstances(ctx context.Context, state string, before time.Time) ([]Instance, error) {
 	return q.instances(ctx, `WHERE state = ? AND ended_at = 0 AND server_id IS NOT NULL AND (declared_at > 0 OR resource_uid <> '')
-		AND COALESCE((SELECT MAX(h.at) FROM state_history h WHERE h.instance_id = instances.id), launched_at) < ? ORDER BY id`, state, millis(before))
+		AND COALESCE((SELECT MAX(h.at) FROM state_history h WHERE h.instance_id = instances.id),
+			CASE WHEN declared_at > 0 THEN declared_at WHEN attested_at > 0 THEN attested_at ELSE launched_at END) < ? ORDER BY id`, state, millis(before))
 }
