@@ -25,12 +25,13 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/store/storetest"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
 const password = "correct horse battery"
 
-// world is a dashboard over a real fleet in a SQLite file, seen over TLS.
+// world is a dashboard over a real fleet, seen over TLS.
 type world struct {
 	t        testing.TB
 	fleet    *fleet.Service
@@ -48,9 +49,10 @@ func start(t testing.TB) *world {
 	w := &world{t: t, machines: &machines{}}
 	now := func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 	var err error
-	w.fleet, err = fleet.Open(ctx, t.TempDir())
+	w.fleet, err = fleet.OpenAt(ctx, fleet.Place{Dir: t.TempDir(), Database: storetest.URL(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.fleet.Close()) })
+	w.fleet.DB.Rehearse = true // as if each transaction had lost against another first
 	w.fleet.Now = now
 	require.NoError(t, w.fleet.DB.SetSetting(ctx, fleet.SettingPublicHost, "rs.example.net"))
 	w.access = access.New(w.fleet.DB, now)
@@ -126,6 +128,7 @@ func (m *machines) Start(_ context.Context, i int64, by string) error { return m
 type visitor struct {
 	*world
 	client *http.Client
+	tokens map[string]string // of forms, by session
 }
 
 // visitor makes one that has not logged in.
@@ -206,9 +209,26 @@ func (v *visitor) sees(path string, want ...string) page {
 
 // csrf is the token of the session's forms.
 func (v *visitor) csrf() string {
+	v.t.Helper()
+	session := v.cookie()
+	if session == "" || v.tokens[session] != "" {
+		return v.tokens[session]
+	}
 	for _, n := range all(v.get("/me").root, "input") {
 		if attr(n, "name") == "csrf" {
-			return attr(n, "value")
+			v.tokens = map[string]string{session: attr(n, "value")}
+		}
+	}
+	return v.tokens[session]
+}
+
+// cookie is the session's secret.
+func (v *visitor) cookie() string {
+	u, err := url.Parse(v.http.URL)
+	require.NoError(v.t, err)
+	for _, c := range v.client.Jar.Cookies(u) {
+		if c.Name == sessionCookie {
+			return c.Value
 		}
 	}
 	return ""
