@@ -6,12 +6,15 @@ package storm
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +26,6 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
-	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 	"github.com/rightimage/packer-plugin-rightimage/rightlink/identity"
 )
@@ -63,7 +65,7 @@ func (s *storm) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.makeMachines(ctx, authority); err != nil {
+	if err := s.makeMachines(ctx, authority, templateID); err != nil {
 		return err
 	}
 	for _, m := range s.machines {
@@ -134,59 +136,67 @@ func authorities(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// makeMachines makes a server for each agent and the identity documents of the
-// instances.
-func (s *storm) makeMachines(ctx context.Context, authority *imds.Authority) error {
+// makeMachines makes the identity documents of the instances, and a server for
+// each agent.
+func (s *storm) makeMachines(ctx context.Context, authority *imds.Authority, templateID int64) error {
 	s.machines = make([]machine, s.Agents)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
 	for i := range s.machines {
-		group.Go(func() error {
-			m, err := s.makeMachine(ctx, authority, i)
+		group.Go(func() (err error) {
+			m := machine{server: fmt.Sprintf("storm-%05d", i), uid: fmt.Sprintf("i-%017x", i), release: "10.6.0"}
+			if !s.Legacy {
+				m.doc, m.sig, err = authority.Document(imds.Instance{ID: m.uid, ImageID: "ami-1", Account: account, Region: "eu-west-1", LaunchTime: time.Now()})
+			}
 			s.machines[i] = m
 			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return s.inBatches(ctx, s.Agents, func(q *store.Queries, i int) (err error) {
+		s.machines[i].id, err = s.makeServer(ctx, q, templateID, s.machines[i].server)
+		return err
+	})
 }
 
-func (s *storm) makeMachine(ctx context.Context, authority *imds.Authority, i int) (machine, error) {
-	m := machine{server: fmt.Sprintf("storm-%05d", i), uid: fmt.Sprintf("i-%017x", i), release: "10.6.0"}
+// makeServer does what "server create" does, many in one transaction.
+func (s *storm) makeServer(ctx context.Context, q *store.Queries, templateID int64, name string) (identity.Identity, error) {
+	now, id := time.Now(), identity.Identity{Account: "1", APIHostname: host + ":443"}
 	enrolment := wire.EnrolAttested
 	if s.Legacy {
 		enrolment = wire.EnrolLegacy
 	}
-	if _, err := s.fleet.CreateServer(ctx, fleet.DefaultAccount, fleet.ServerSpec{Name: m.server, Template: "Storm", Enrolment: enrolment}); err != nil {
-		return m, err
-	}
-	doc, err := s.fleet.UserData(ctx, fleet.DefaultAccount, m.server, userdata.FormQuery, host+":443")
+	server, err := q.CreateServer(ctx, store.Server{AccountID: fleet.DefaultAccount, Name: name, TemplateID: templateID, State: wire.StateInactive,
+		Enrolment: enrolment, Allow: []byte(`{}`)}, nil, now)
 	if err != nil {
-		return m, err
+		return id, err
 	}
-	m.id = identity.Identity{Account: "1", APIHostname: host + ":443"}
-	for item := range strings.SplitSeq(doc, "&") {
-		switch key, value, _ := strings.Cut(item, "="); key {
-		case "RS_rn_id":
-			m.id.ClientID = value
-		case "RS_rn_auth":
-			m.id.ClientSecret = secret.String(value)
-		}
+	instance, err := q.CreateInstance(ctx, store.Instance{AccountID: fleet.DefaultAccount, CloudID: 1, ServerID: server, UID: strings.ToUpper(name), State: wire.StatePending}, now)
+	if err != nil {
+		return id, err
 	}
-	if !s.Legacy {
-		m.doc, m.sig, err = authority.Document(imds.Instance{ID: m.uid, ImageID: "ami-1", Account: account, Region: "eu-west-1", LaunchTime: time.Now()})
+	noise := make([]byte, 20)
+	_, _ = rand.Read(noise) // never fails, see crypto/rand
+	token := hex.EncodeToString(noise)
+	hash := sha256.Sum256([]byte(token))
+	n, err := q.CreateEnrolmentToken(ctx, store.EnrolmentToken{ServerID: server, InstanceID: instance, Hash: hash[:], Sealed: []byte{}}, now)
+	if err != nil {
+		return id, err
 	}
-	return m, err
+	id.ClientID, id.ClientSecret = strconv.FormatInt(n, 10), secret.String(token)
+	return id, q.SetAgentID(ctx, n, fleet.AgentID(n, token))
 }
 
-// knownBatch is how many known agents one transaction makes.
-const knownBatch = 250
+// batch is how many objects one transaction of the preparation makes.
+const batch = 250
 
-// populate fills the database with agents that have booted before.
-func (s *storm) populate(ctx context.Context, templateID int64) error {
-	for from := 0; from < s.Known; from += knownBatch {
+func (s *storm) inBatches(ctx context.Context, count int, do func(q *store.Queries, i int) error) error {
+	for from := 0; from < count; from += batch {
 		err := s.fleet.DB.InTx(ctx, func(q *store.Queries) error {
-			for i := from; i < min(from+knownBatch, s.Known); i++ {
-				if err := known(ctx, q, templateID, i); err != nil {
+			for i := from; i < min(from+batch, count); i++ {
+				if err := do(q, i); err != nil {
 					return err
 				}
 			}
@@ -197,6 +207,11 @@ func (s *storm) populate(ctx context.Context, templateID int64) error {
 		}
 	}
 	return nil
+}
+
+// populate fills the database with agents that have booted before.
+func (s *storm) populate(ctx context.Context, templateID int64) error {
+	return s.inBatches(ctx, s.Known, func(q *store.Queries, i int) error { return known(ctx, q, templateID, i) })
 }
 
 // known writes what an agent leaves behind that has enrolled and booted.
