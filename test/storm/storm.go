@@ -44,6 +44,9 @@ type Options struct {
 	// PostgreSQL.
 	Replicas int
 	Agents   int
+	// Within is the time in which the agents start, by chance: no fleet does so
+	// in one moment.
+	Within time.Duration
 	// Known agents are in the database from the start, operational and silent.
 	Known   int
 	Disturb Disturbance
@@ -148,13 +151,16 @@ func (s *storm) cpu() (sum time.Duration) {
 	return sum
 }
 
-// boot starts all agents at once.
+// boot starts all agents.
 func (s *storm) boot(ctx context.Context, report *Report, operational func(*agent)) error {
 	cpu, database, began := s.cpu(), s.DatabaseTime(), time.Now()
 	var booting sync.WaitGroup
 	failed := make(chan error, len(s.agents))
 	for _, a := range s.agents {
 		booting.Go(func() {
+			if s.Within > 0 {
+				time.Sleep(rand.N(s.Within))
+			}
 			if err := a.boot(ctx); err != nil {
 				failed <- fmt.Errorf("%s: %w", a.name, err)
 				return

@@ -76,8 +76,18 @@ func TestKilledReplica(t *testing.T) {
 	o := options(t)
 	o.Disturb, o.Agents = Kill, 300
 	if full() {
-		o.Agents, o.Haste = 5000, 1
+		o.Agents, o.Haste, o.Within = 5000, 1, 10*time.Second
 	}
+	run(t, o)
+}
+
+// The large storm on SQLite, with its one process.
+func TestLargeStorm(t *testing.T) {
+	if !full() || storetest.Kind() != storetest.SQLite {
+		t.Skip("it takes long: RIGHTIMAGE_E2E=full; with PostgreSQL, TestKilledReplica is it")
+	}
+	o := options(t)
+	o.Agents, o.Haste, o.Within, o.Restart = 5000, 1, 10*time.Second, true
 	run(t, o)
 }
 
@@ -98,7 +108,7 @@ func TestCostOfManyKnownAgents(t *testing.T) {
 		best := time.Hour
 		for range 2 {
 			o := options(t)
-			o.Known, o.Agents, o.Replicas, o.Haste = known, 500, 1, 1
+			o.Known, o.Agents, o.Replicas, o.Haste, o.Within = known, 500, 1, 1, 2*time.Second
 			o.DatabaseTime = storetest.CPU
 			best = min(best, run(t, o).Cost())
 		}

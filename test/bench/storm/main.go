@@ -39,6 +39,7 @@ type options struct {
 	binary    string
 	agents    int
 	databases string
+	within    time.Duration
 	cost      bool
 	legacy    bool
 	json      bool
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("storm", flag.ContinueOnError)
 	flags.StringVar(&o.binary, "binary", "", "rightscaled; default: it is built")
 	flags.IntVar(&o.agents, "agents", 5000, "agents of a storm")
+	flags.DurationVar(&o.within, "within", 10*time.Second, "the agents start within this time")
 	flags.StringVar(&o.databases, "databases", "sqlite,postgres", "what to run on")
 	flags.BoolVar(&o.cost, "cost", true, "compare the cost per agent at 1,000 and at 20,000 known agents")
 	flags.BoolVar(&o.legacy, "legacy", false, "agents enrol with their tokens alone")
@@ -78,7 +80,7 @@ func run(ctx context.Context, args []string) error {
 
 // on runs everything on one kind of database.
 func (o options) on(ctx context.Context, kind, dir string) (err error) {
-	base := storm.Options{Binary: o.binary, Agents: o.agents, Replicas: 1, Legacy: o.legacy, Steady: 10 * time.Second, Restart: true,
+	base := storm.Options{Binary: o.binary, Agents: o.agents, Within: o.within, Replicas: 1, Legacy: o.legacy, Steady: 10 * time.Second, Restart: true,
 		Log: func(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }}
 	database := func(context.Context) (string, error) { return "", nil }
 	if kind == storetest.PostgreSQL {
@@ -131,7 +133,7 @@ func (o options) compare(kind string, one func(string, func(*storm.Options)) (st
 		var runs []time.Duration
 		for n := range 3 {
 			r, err := one(fmt.Sprint("known ", known, " ", n), func(s *storm.Options) {
-				s.Known, s.Agents, s.Replicas, s.Steady, s.Restart = known, costAgents, 1, 0, false
+				s.Known, s.Agents, s.Replicas, s.Steady, s.Restart, s.Within = known, costAgents, 1, 0, false, 2*time.Second
 			})
 			if err != nil {
 				return err
@@ -157,7 +159,7 @@ func (o options) print(kind, what string, r storm.Report) {
 		return
 	}
 	fmt.Printf("%-9s %s\n", kind, what)
-	fmt.Printf("  %d agents operational in %s: %.0f a second; each enrolled once, none lost\n", r.Agents, r.Boot.Round(10*time.Millisecond), r.Rate)
+	fmt.Printf("  %d agents, started within %s, operational after %s: %.0f a second; each enrolled once, none lost\n", r.Agents, o.within, r.Boot.Round(10*time.Millisecond), r.Rate)
 	fmt.Printf("  a request takes %s (%d requests, by status %v)\n", r.Requests, r.Requests.Count, r.Statuses)
 	fmt.Printf("  an agent boots in %s\n", r.Boots)
 	fmt.Printf("  %.2f ms of processor time per agent: rightscaled %.2f, database %.2f\n", ms(r.Cost()), ms(r.CPU)/float64(r.Agents), ms(r.Database)/float64(r.Agents))
