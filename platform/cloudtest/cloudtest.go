@@ -47,6 +47,7 @@ type World struct {
 	Fleet     *fleet.Service
 	Launch    *launch.Service
 	Cloud     store.Cloud
+	AWS       aws.Config // of whoever else uses the cloud
 	EC2       *ec2.Client
 	Image     string // registered in the cloud
 	authority *imds.Authority
@@ -80,7 +81,7 @@ func (w *World) startCloud() {
 	w.T.Cleanup(func() { stop(); require.NoError(w.T, <-done) })
 	cfg := aws.Config{Region: Region, BaseEndpoint: aws.String(w.Local.Info().Endpoint), Credentials: credentials.NewStaticCredentialsProvider("local", "secret", ""),
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} }}
-	w.EC2 = ec2.NewFromConfig(cfg)
+	w.AWS, w.EC2 = cfg, ec2.NewFromConfig(cfg)
 	w.Image = w.image(ebs.NewFromConfig(cfg))
 }
 

@@ -95,9 +95,10 @@ func (q *Queries) ActiveJobs(ctx context.Context, cloudID int64) (n int, err err
 }
 
 // Leftovers lists the machines that this platform has launched and that have
-// ended in its books, but not in the cloud, and that no job has ended.
+// ended in its books, but not in the cloud, and that no job has ended. The cloud
+// itself must have named them: an agent can say anything.
 func (q *Queries) Leftovers(ctx context.Context) ([]Instance, error) {
-	return q.instances(ctx, `WHERE ended_at > 0 AND client_token <> '' AND resource_uid <> '' AND gone_at = 0
+	return q.instances(ctx, `WHERE ended_at > 0 AND client_token <> '' AND resource_uid <> '' AND seen_cloud_id > 0 AND gone_at = 0
 		AND cloud_state NOT IN ('terminated', 'shutting-down')
 		AND NOT EXISTS (SELECT 1 FROM machine_jobs j WHERE j.instance_id = instances.id AND j.kind = 'terminate') ORDER BY id`)
 }
