@@ -59,6 +59,7 @@ const tooWide = `(() => {
     const box = n.getBoundingClientRect();
     if (box.right > wide + .5 && !n.closest(".sr, pre")) out.push(n.tagName + "." + n.className + " " + Math.round(box.right));
   }
+  for (const table of document.querySelectorAll(".table > table")) if (table.getBoundingClientRect().right > table.parentElement.getBoundingClientRect().right + 1) out.push("a table is cut off");
   return out.concat(document.documentElement.scrollWidth > wide && !out.length ? ["the page"] : []).slice(0, 5);
 })()`
 
@@ -110,24 +111,29 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// look measures one page.
+// measure is all of this at once.
+const measure = "({Wide: " + tooWide + ", Faint: " + lowContrast + ", Small: " + tooSmall + "})"
+
+type measured struct{ Wide, Faint, Small []string }
+
+// look measures one page on each screen, by day and by night.
 func (b *browser) look(name, path string) {
 	b.t.Helper()
+	b.goTo(path)
 	for _, screen := range []struct {
 		name          string
 		width, height int64
-	}{{"desk", 1280, 900}, {"tablet", 768, 1024}, {"phone", 360, 740}} {
+	}{{"tablet", 768, 1024}, {"phone", 360, 740}, {"desk", 1280, 900}} {
 		b.size(screen.width, screen.height)
-		for _, scheme := range []string{"light", "dark"} {
+		for _, scheme := range []string{"dark", "light"} {
 			b.scheme(scheme)
-			b.goTo(path)
-			require.Empty(b.t, ask[[]string](b, tooWide), "%s on %s sticks out", path, screen.name)
-			require.Empty(b.t, ask[[]string](b, lowContrast), "%s by %s", path, scheme)
-			require.Empty(b.t, ask[[]string](b, tooSmall), "%s on %s", path, screen.name)
+			m := ask[measured](b, measure)
+			require.Empty(b.t, m.Wide, "%s on %s sticks out", path, screen.name)
+			require.Empty(b.t, m.Faint, "%s by %s", path, scheme)
+			require.Empty(b.t, m.Small, "%s on %s", path, screen.name)
 			b.shot(name + "-" + screen.name + "-" + scheme)
 		}
 	}
-	b.size(1280, 900)
 	b.tabThrough(path)
 }
 
