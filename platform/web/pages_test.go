@@ -165,6 +165,7 @@ func TestErrorPages(t *testing.T) {
 	p = v.do(http.MethodPost, "/login", strings.NewReader("a=%zz"))
 	require.Equal(t, http.StatusBadRequest, p.status)
 	require.Equal(t, "/ui/", v.root().location())
+	require.Equal(t, http.StatusOK, v.do(http.MethodHead, "/servers", nil).status)
 	p = w.visitor().do(http.MethodGet, "/servers", nil, func(r *http.Request) { r.Header.Set("HX-Request", "true") })
 	require.Equal(t, http.StatusUnauthorized, p.status)
 	require.Equal(t, "/ui/login", p.header.Get("HX-Redirect"))

@@ -201,25 +201,10 @@ func (r *renderer) funcs() template.FuncMap {
 			part, _, err := r.live(name, view{Who: v.Who, CSRF: v.CSRF, Body: v.Body})
 			return part, err
 		},
-		"ago":   ago,
 		"tone":  tone,
 		"bytes": size,
 		"join":  strings.Join,
 		"lines": func(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") },
-	}
-}
-
-// ago writes how long something lasts in the largest unit that fits.
-func ago(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(max(0, d).Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	default:
-		return fmt.Sprintf("%d d", int(d.Hours()/24))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
@@ -70,7 +71,7 @@ func (s *Server) Handler() http.Handler { return s.router() }
 
 func (s *Server) router() chi.Router {
 	r := chi.NewRouter()
-	r.Use(s.recovered, secured, http.NewCrossOriginProtection().Handler, limited)
+	r.Use(s.recovered, secured, http.NewCrossOriginProtection().Handler, limited, middleware.GetHead)
 	r.NotFound(s.plain(func(*call) error { return errNoPage }))
 	r.MethodNotAllowed(s.plain(func(*call) error { return errNoMethod }))
 	r.Get("/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, Base+"/", http.StatusSeeOther) })
