@@ -76,6 +76,8 @@ type FlatConfig struct {
 	Incremental          *bool                         `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
 	BlockManifest        *string                       `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
 	JournalDirectory     *string                       `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
+	WaiversFile          *string                       `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
+	SkipDiskScan         *bool                         `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
 	UploadConcurrency    *int                          `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string                       `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string                       `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -159,6 +161,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"incremental":                &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
 		"block_manifest":             &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
 		"journal_directory":          &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
+		"waivers_file":               &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
+		"skip_disk_scan":             &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
 		"upload_concurrency":         &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
 		"upload_attempt_timeout":     &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
 		"upload_timeout":             &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},

@@ -31,6 +31,7 @@ func (f *flow) steps() []multistep.Step {
 		step.Act("set up the chroot", f.setUpChroot),
 		step.Act("provision", f.provision),
 		step.Act("unmount the disk", f.detach),
+		step.Act("search the disk for secrets", f.inspect),
 		step.Act("publish", f.publishImage),
 		step.Act("move the disk into place", f.finish),
 	}

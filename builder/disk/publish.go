@@ -12,6 +12,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
+	"github.com/rightimage/packer-plugin-rightimage/verify/secrets"
 )
 
 // checkRegions asks the target regions, before anything is downloaded, what
@@ -44,6 +45,7 @@ func (f *flow) publishing(j *step.Job) publish.Config {
 	p := f.provenance(j)
 	config.Provenance = p
 	config.DiskName = f.config.outputPath()
+	config.Inspected = true // inspect comes before
 	config.About = catalogue.Entry{Name: f.config.PackerBuildName, Source: catalogue.Source{URL: p["source"], Checksum: p["source-checksum"]}}
 	if g, err := keyGuest.Get(j.State); err == nil {
 		config.About.OS = catalogue.OS{ID: g.ID, Version: g.Version, Name: g.Name}
@@ -55,6 +57,29 @@ func (f *flow) publishing(j *step.Job) publish.Config {
 		}
 	}
 	return config
+}
+
+// inspect searches the blocks of the finished disk, whether it is published or
+// not: who gets it can read all of them.
+func (f *flow) inspect(ctx context.Context, j *step.Job) error {
+	work, err := keyWork.Get(j.State)
+	if err != nil {
+		return err
+	}
+	config := f.publishing(j)
+	config.BuildSecrets = f.config.buildSecrets()
+	return config.Inspect(ctx, work, func(text string) { j.UI.Say(text) })
+}
+
+// buildSecrets are the values of variables that the template marks as sensitive.
+func (c *Config) buildSecrets() []string {
+	var out []string
+	for _, name := range c.PackerSensitiveVars {
+		if value := c.PackerUserVars[name]; len(value) >= secrets.MinNeedle {
+			out = append(out, value)
+		}
+	}
+	return out
 }
 
 // publishImage uploads the finished disk and publishes images of it. The disk

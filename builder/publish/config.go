@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate go tool -modfile=../../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config,AccessConfig,AssumeRoleConfig,PollingConfig,BlockDevice,EncryptionConfig,ShareConfig,LifeConfig,ProtectionConfig,ResumeConfig
+//go:generate go tool -modfile=../../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config,AccessConfig,AssumeRoleConfig,PollingConfig,BlockDevice,EncryptionConfig,ShareConfig,VerifyConfig,LifeConfig,ProtectionConfig,ResumeConfig
 //go:generate go run ../../internal/docgen ../..
 
 package publish
@@ -97,6 +97,7 @@ type Config struct {
 	ShareConfig      `mapstructure:",squash"`
 	LifeConfig       `mapstructure:",squash"`
 	ResumeConfig     `mapstructure:",squash"`
+	VerifyConfig     `mapstructure:",squash"`
 
 	// Most block uploads at a time in one region, 1 to 64. The number in use
 	// follows what the service takes. Default 64.
@@ -137,6 +138,10 @@ type Facts struct {
 	// after, when that is not the disk's own: a builder's working copy has
 	// another name in each run.
 	DiskName string
+	// Inspected is true when the disk was searched for secrets already.
+	Inspected bool
+	// BuildSecrets are secrets that the build was given, to be searched for.
+	BuildSecrets []string
 }
 
 // EncryptionConfig says how the snapshots of the image are encrypted.

@@ -170,6 +170,8 @@ type FlatConfig struct {
 	Incremental          *bool                 `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
 	BlockManifest        *string               `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
 	JournalDirectory     *string               `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
+	WaiversFile          *string               `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
+	SkipDiskScan         *bool                 `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
 	UploadConcurrency    *int                  `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string               `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string               `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -241,6 +243,8 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"incremental":               &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
 		"block_manifest":            &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
 		"journal_directory":         &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
+		"waivers_file":              &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
+		"skip_disk_scan":            &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
 		"upload_concurrency":        &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
 		"upload_attempt_timeout":    &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
 		"upload_timeout":            &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},
@@ -422,6 +426,31 @@ func (*FlatShareConfig) HCL2Spec() map[string]hcldec.Spec {
 		"ami_ou_arns":     &hcldec.AttrSpec{Name: "ami_ou_arns", Type: cty.List(cty.String), Required: false},
 		"snapshot_users":  &hcldec.AttrSpec{Name: "snapshot_users", Type: cty.List(cty.String), Required: false},
 		"snapshot_groups": &hcldec.AttrSpec{Name: "snapshot_groups", Type: cty.List(cty.String), Required: false},
+	}
+	return s
+}
+
+// FlatVerifyConfig is an auto-generated flat version of VerifyConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatVerifyConfig struct {
+	WaiversFile  *string `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
+	SkipDiskScan *bool   `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
+}
+
+// FlatMapstructure returns a new FlatVerifyConfig.
+// FlatVerifyConfig is an auto-generated flat version of VerifyConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*VerifyConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatVerifyConfig)
+}
+
+// HCL2Spec returns the hcl spec of a VerifyConfig.
+// This spec is used by HCL to read the fields of VerifyConfig.
+// The decoded values from this spec will then be applied to a FlatVerifyConfig.
+func (*FlatVerifyConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"waivers_file":   &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
+		"skip_disk_scan": &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
 	}
 	return s
 }

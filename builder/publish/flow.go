@@ -29,6 +29,9 @@ func (p *Publisher) Disk(ctx context.Context, path string) (*Result, error) {
 	if err := p.checkDisk(disk); err != nil {
 		return nil, err
 	}
+	if err := p.inspect(ctx, path); err != nil {
+		return nil, err
+	}
 	p.openResume(path)
 	return p.publish(ctx, func(ctx context.Context, b *build) error { return p.uploadAll(ctx, b, disk) })
 }

@@ -75,6 +75,9 @@ func (c *Config) Prepare() []error {
 		return nil
 	}
 	var p problems
+	if err := c.prepareVerify(); err != nil {
+		p = append(p, err)
+	}
 	c.setDefaults()
 	c.preparePolling(&p)
 	c.checkAccess(&p)

@@ -139,8 +139,8 @@ func TestProgressLines(t *testing.T) {
 		_, err := p.Disk(t.Context(), path)
 		require.NoError(t, err)
 		lines := p.ui.(*recorder).lines
-		require.Contains(t, lines[1], "MiB done")
-		require.Contains(t, lines[1], "left")
+		require.Contains(t, lines[2], "MiB done") // behind the search for secrets, and the start
+		require.Contains(t, lines[2], "left")
 		require.Contains(t, lines[len(lines)-3], "done in")
 	})
 }

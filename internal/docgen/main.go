@@ -8,7 +8,8 @@
 //	<!-- options: DIRECTORY TYPE -->
 //
 // and the next line <!-- end -->, and likewise after <!-- iam: PART -->, where
-// PART is publish, ebs or sweep.
+// PART is publish, ebs or sweep. After <!-- checks --> comes the table of what
+// verify checks.
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/builder/sweep"
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/verify"
 )
 
 func main() {
@@ -54,7 +56,7 @@ func main() {
 
 // section matches a marker, what stands after it, and its end.
 func section() *regexp.Regexp {
-	return regexp.MustCompile(`(?s)(<!-- (?:options: (\S+) (\S+)|iam: (\S+)) -->\n).*?(<!-- end -->)`)
+	return regexp.MustCompile(`(?s)(<!-- (?:options: (\S+) (\S+)|iam: (\S+)|(checks)) -->\n).*?(<!-- end -->)`)
 }
 
 func render(root, page string) error {
@@ -65,14 +67,20 @@ func render(root, page string) error {
 	var failed error
 	out := section().ReplaceAllStringFunc(string(text), func(s string) string {
 		m := section().FindStringSubmatch(s)
-		body, err := policy(m[4])
-		if m[4] == "" {
+		var body string
+		var err error
+		switch {
+		case m[5] != "":
+			body = verify.Markdown()
+		case m[4] != "":
+			body, err = policy(m[4])
+		default:
 			body, err = options(filepath.Join(root, m[2]), m[3])
 		}
 		if err != nil {
 			failed = fmt.Errorf("%s: %w", page, err)
 		}
-		return m[1] + body + m[5]
+		return m[1] + body + m[6]
 	})
 	if failed != nil || out == string(text) {
 		return failed

@@ -63,7 +63,7 @@ func (s *scan) layout() error {
 func (s *scan) judgeTable(table parttable.Table) {
 	size := s.disk.Size()
 	if size%sparse.GiB != 0 {
-		s.tell("fs-size-layout", verify.Warning, "", "the disk has %s, and volumes have whole GiB", rootfs.Bytes(size))
+		s.tell("fs-size-layout", verify.Info, "", "the disk has %s; the volume gets whole GiB", rootfs.Bytes(size))
 	}
 	if table.Backup {
 		s.tell("fs-size-layout", verify.Blocker, "", "the first copy of the partition table is damaged")
