@@ -42,11 +42,6 @@ func (h *Hub) Connect(w http.ResponseWriter, r *http.Request, instance int64, bo
 		err = cause
 	}
 	h.log.Debug("an agent's connection ends", "instance", instance, "reason", err)
-	if errors.Is(err, errEnds) {
-		_ = conn.Close(websocket.StatusGoingAway, "the platform restarts")
-		return
-	}
-	_ = conn.Close(websocket.StatusPolicyViolation, "connect again with a fresh token")
 }
 
 // read takes the acknowledgements.
@@ -65,6 +60,9 @@ func (h *Hub) read(ctx context.Context, conn *websocket.Conn, box Mailbox) error
 	}
 }
 
+// keepAlive ends the connection when the platform stops, when the session has
+// ended, or when the agent does not answer. It says why before anything cancels
+// the reading, which would break the connection off.
 func (h *Hub) keepAlive(ctx context.Context, conn *websocket.Conn, box Mailbox) error {
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
@@ -73,10 +71,12 @@ func (h *Hub) keepAlive(ctx context.Context, conn *websocket.Conn, box Mailbox) 
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.closed:
+			_ = conn.Close(websocket.StatusGoingAway, "the platform restarts")
 			return errEnds
 		case <-ticker.C:
 		}
 		if err := box.Valid(ctx); err != nil {
+			_ = conn.Close(websocket.StatusPolicyViolation, "connect again with a fresh token")
 			return err
 		}
 		ping, cancel := context.WithTimeout(ctx, pingTimeout)
