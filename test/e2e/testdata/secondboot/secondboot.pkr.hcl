@@ -40,7 +40,7 @@ build {
   }
   provisioner "shell" {
     inline = [
-      "ln -s ../tell-boot.service /etc/systemd/system/sysinit.target.wants/",
+      "mkdir -p /etc/systemd/system/sysinit.target.wants && ln -s ../tell-boot.service /etc/systemd/system/sysinit.target.wants/",
       var.without_hooks ? "rm /etc/systemd/system/right*.service && find /etc/systemd/system -xtype l -name 'right*' -delete" : "ls /etc/systemd/system/rightlink.service",
     ]
   }
