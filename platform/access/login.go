@@ -63,8 +63,11 @@ func (s *Service) Login(ctx context.Context, email string, password secret.Strin
 	}
 	if account == 0 {
 		accounts, err := s.DB.AccountsOfUser(ctx, u.ID)
-		if err != nil || len(accounts) == 0 {
-			return Principal{}, errors.Join(err, ErrUnauthorized)
+		if err != nil {
+			return Principal{}, err
+		}
+		if len(accounts) == 0 {
+			return Principal{}, ErrUnauthorized
 		}
 		account = accounts[0].ID
 	}

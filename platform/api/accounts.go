@@ -5,6 +5,7 @@ package api
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
@@ -16,6 +17,9 @@ import (
 func accountHref(id int64) string { return "/api/accounts/" + itoa64(id) }
 
 func accountResource(a store.Account) resource {
+	if a.CreatedAt.IsZero() { // the one that is there from the start
+		a.CreatedAt = time.Unix(0, 0)
+	}
 	return object(resource{"name": a.Name, "created_at": wire.FormatTime(a.CreatedAt), "updated_at": wire.FormatTime(a.CreatedAt)},
 		[]wire.Link{link("self", accountHref(a.ID)), link("cluster", "/api/clusters/1")})
 }

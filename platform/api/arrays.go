@@ -151,6 +151,7 @@ func (c *call) deleteArray() (reply, error) {
 // launchArray makes the servers that are missing and launches all that do not
 // live. The answer names the first instance.
 func (c *call) launchArray() (reply, error) {
+	c.p.inputs("inputs") // wrong ones are told before anything is made
 	a, err := c.theArray()
 	if err != nil {
 		return reply{}, err
