@@ -107,9 +107,12 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 		s.clock = hasty{factor: time.Duration(o.Haste)}
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	began := time.Now()
+	phase := func(name string) { s.Log("%s after %s", name, time.Since(began).Round(100*time.Millisecond)) }
 	if err := s.prepare(ctx); err != nil {
 		return report, fmt.Errorf("prepare: %w", err)
 	}
+	phase("prepared")
 	report.Agents, report.Known = o.Agents, o.Known
 	serving, stop := context.WithCancel(ctx)
 	var served sync.WaitGroup
@@ -117,18 +120,22 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	if err := s.boot(ctx, &report, func(a *agent) { served.Go(func() { a.serve(serving) }) }); err != nil {
 		return report, err
 	}
+	phase("operational")
 	if err := s.online(ctx, 2*time.Minute); err != nil {
 		return report, err
 	}
+	phase("connected")
 	if o.Steady > 0 {
 		if err := s.steady(ctx, &report); err != nil {
 			return report, fmt.Errorf("steady state: %w", err)
 		}
+		phase("scripts have arrived")
 	}
 	if o.Restart {
 		if err := s.restart(ctx, &report); err != nil {
 			return report, fmt.Errorf("restart: %w", err)
 		}
+		phase("back after the restart")
 	}
 	return report, s.check(ctx)
 }
