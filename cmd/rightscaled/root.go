@@ -32,6 +32,7 @@ const rootHelp = `rightscaled is the platform that RightLink agents enrol with.
 also while "serve" runs. The usual way from nothing to a running server:
 
   export RIGHTSCALED_DATA=/var/lib/rightscaled
+  rightscaled init --email you@example.net    # prints the first login
   rightscaled serve --listen 0.0.0.0:443 --hostname rs.example.net &
   rightscaled server-template upload web.yml
   printf %s "$PASSWORD" | rightscaled credential set DB_PASSWORD
