@@ -16,7 +16,6 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
-	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
@@ -284,40 +283,3 @@ func (s *Service) named(ctx context.Context, q *store.Queries, account int64, na
 
 // alive tells whether an instance has declared itself and not ended.
 func alive(i store.Instance) bool { return !i.DeclaredAt.IsZero() && i.EndedAt.IsZero() }
-
-// UserData writes the user-data of a server's current token. host replaces the
-// platform's public name when it is not empty.
-func (s *Service) UserData(ctx context.Context, account int64, name string, form userdata.Form, host string) (string, error) {
-	server, err := s.DB.ServerByName(ctx, account, name)
-	if err != nil {
-		return "", err
-	}
-	token, err := s.DB.LatestToken(ctx, server.ID)
-	if err != nil {
-		return "", err
-	}
-	if !token.RevokedAt.IsZero() {
-		return "", refused("the token of server %q ended with its instance; use \"server relaunch %s\" for a new one", name, name)
-	}
-	if known, err := s.DB.Attestation(ctx, token.ID); err == nil {
-		return "", refused("the token of server %q was used by %s; use \"server relaunch %s\" for a new one", name, known.InstanceUID, name)
-	} else if !errors.Is(err, store.ErrNotFound) {
-		return "", err
-	}
-	if host == "" {
-		if host, err = s.DB.Setting(ctx, SettingPublicHost); err != nil {
-			return "", err
-		}
-	}
-	if host == "" {
-		return "", invalid("the platform's public name is not known yet: start \"rightscaled serve --hostname NAME\" once, or give --host")
-	}
-	plain, err := s.openToken(token)
-	if err != nil {
-		return "", err
-	}
-	return userdata.Build(form, userdata.Settings{
-		TokenID: token.ID, Token: plain, Account: account, Server: host,
-		Version: server.RightLinkVersion, Own: server.UserData,
-	})
-}

@@ -52,9 +52,13 @@ func NewUID() string { return strings.ToUpper(randomHex(6)) }
 func (s *Service) issueFor(ctx context.Context, q *store.Queries, server store.Server, instance int64) (id int64, plain secret.String, err error) {
 	token := randomHex(20)
 	hash := sha256.Sum256([]byte(token))
-	id, err = q.CreateEnrolmentToken(ctx, store.EnrolmentToken{
-		ServerID: server.ID, InstanceID: instance, Hash: hash[:], Sealed: s.Keys.Seal(tokenPlace(hash[:]), token),
-	}, s.Now())
+	// A token that is shown at every start must be there to be printed again; one
+	// that is good for one use is replaced instead.
+	sealed := []byte{}
+	if server.Enrolment == wire.EnrolLegacy {
+		sealed = s.Keys.Seal(tokenPlace(hash[:]), token)
+	}
+	id, err = q.CreateEnrolmentToken(ctx, store.EnrolmentToken{ServerID: server.ID, InstanceID: instance, Hash: hash[:], Sealed: sealed}, s.Now())
 	if err != nil {
 		return 0, "", fmt.Errorf("create token: %w", err)
 	}

@@ -99,6 +99,9 @@ CREATE UNIQUE INDEX machine_jobs_active ON machine_jobs (instance_id) WHERE done
 CREATE INDEX machine_jobs_due ON machine_jobs (done_at, due_at);
 CREATE INDEX machine_jobs_instance ON machine_jobs (instance_id, id);
 
+-- A token that is good for one use is kept as its hash only.
+UPDATE enrolment_tokens SET sealed = x'' WHERE server_id IN (SELECT id FROM servers WHERE enrolment = 'attested');
+
 -- +goose Down
 DROP TABLE machine_jobs;
 DROP INDEX instances_client_token;
