@@ -116,6 +116,12 @@ func TestUserData(t *testing.T) {
 	require.Contains(t, textOf(p.root), "RS_server=rs.example.net")
 	require.Contains(t, textOf(v.post(at, "form", "mime").root), "Content-Type: multipart/mixed")
 	require.Equal(t, http.StatusUnprocessableEntity, v.post(at, "form", "floppy").status)
+
+	attested, err := w.fleet.CreateServer(context.Background(), fleet.DefaultAccount, fleet.ServerSpec{Name: "web-2", Template: "Test web"})
+	require.NoError(t, err)
+	at = "/servers/" + itoa(attested.ID) + "/user-data"
+	v.sees(at, "a new token, and the one before is worth nothing")
+	require.NotEqual(t, v.post(at, "form", "query").body, v.post(at, "form", "query").body)
 }
 
 // The page of a server offers what makes sense, and does it.
