@@ -85,6 +85,8 @@ type Config struct {
 	// not root.
 	UseSudo config.Trilean `mapstructure:"use_sudo"`
 
+	InspectConfig `mapstructure:",squash"`
+
 	ca       []byte
 	mirrorCA []byte
 	root     []byte
@@ -144,6 +146,7 @@ func (c *Config) prepare(raws ...any) error {
 		c.ca = ca
 	}
 	problems = append(problems, c.prepareMirrors()...)
+	problems = append(problems, c.prepareInspect()...)
 	if len(problems) == 0 {
 		return nil
 	}

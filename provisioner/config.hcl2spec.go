@@ -32,6 +32,13 @@ type FlatConfig struct {
 	BuildID               *string           `mapstructure:"build_id" cty:"build_id" hcl:"build_id"`
 	FreezeDate            *string           `mapstructure:"freeze_date" cty:"freeze_date" hcl:"freeze_date"`
 	UseSudo               *bool             `mapstructure:"use_sudo" cty:"use_sudo" hcl:"use_sudo"`
+	Clean                 *bool             `mapstructure:"clean" cty:"clean" hcl:"clean"`
+	Verify                *bool             `mapstructure:"verify" cty:"verify" hcl:"verify"`
+	Public                *bool             `mapstructure:"public" cty:"public" hcl:"public"`
+	CleanKeep             []string          `mapstructure:"clean_keep" cty:"clean_keep" hcl:"clean_keep"`
+	RemoveUsers           []string          `mapstructure:"remove_users" cty:"remove_users" hcl:"remove_users"`
+	FreeSpace             *string           `mapstructure:"free_space" cty:"free_space" hcl:"free_space"`
+	WaiversFile           *string           `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -68,6 +75,13 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"build_id":                   &hcldec.AttrSpec{Name: "build_id", Type: cty.String, Required: false},
 		"freeze_date":                &hcldec.AttrSpec{Name: "freeze_date", Type: cty.String, Required: false},
 		"use_sudo":                   &hcldec.AttrSpec{Name: "use_sudo", Type: cty.Bool, Required: false},
+		"clean":                      &hcldec.AttrSpec{Name: "clean", Type: cty.Bool, Required: false},
+		"verify":                     &hcldec.AttrSpec{Name: "verify", Type: cty.Bool, Required: false},
+		"public":                     &hcldec.AttrSpec{Name: "public", Type: cty.Bool, Required: false},
+		"clean_keep":                 &hcldec.AttrSpec{Name: "clean_keep", Type: cty.List(cty.String), Required: false},
+		"remove_users":               &hcldec.AttrSpec{Name: "remove_users", Type: cty.List(cty.String), Required: false},
+		"free_space":                 &hcldec.AttrSpec{Name: "free_space", Type: cty.String, Required: false},
+		"waivers_file":               &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/agents"
 )
 
 // Provisioner is the provisioner "rightimage".
@@ -30,7 +32,7 @@ func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapst
 func (p *Provisioner) Prepare(raws ...any) error { return p.config.prepare(raws...) }
 
 // Provision makes the guest a RightImage. Running it again changes nothing.
-func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, _ map[string]any) error {
+func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, data map[string]any) error {
 	guest, err := connect(ctx, comm, p.config.UseSudo)
 	if err != nil {
 		return err
@@ -49,11 +51,12 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	}
 	if len(changes) == 0 {
 		ui.Say("RightImage: unchanged")
-		return nil
+	} else {
+		ui.Say(fmt.Sprintf("RightImage: %d changes", len(changes)))
 	}
-	ui.Say(fmt.Sprintf("RightImage: %d changes", len(changes)))
 	for _, c := range changes {
 		ui.Say("  " + c)
 	}
-	return nil
+	public := p.config.Public.True() || !p.config.Public.False() && fmt.Sprint(data["Everybody"]) == "true"
+	return lastAct{"/", guest.tmp, agents.Imagecheck}.inspect(ctx, guest, p.config, public, ui)
 }

@@ -32,6 +32,9 @@ type Options struct {
 	Waivers []Waiver
 	// Only names the checks to make; empty for all.
 	Only []string
+	// Ignore are patterns of paths that are not looked at: those of the build
+	// itself.
+	Ignore []string
 	// Workers bounds how many files are read at a time. Default: one for each
 	// processor.
 	Workers int
@@ -138,6 +141,11 @@ func (e *engine) walk() {
 	e.im.Walk(e.workers, func(worker int, entry *tree.Entry) bool {
 		if e.ctx.Err() != nil {
 			return false
+		}
+		for _, pattern := range e.o.Ignore {
+			if matchPath(pattern, entry.Path) {
+				return false
+			}
 		}
 		e.files.Add(1)
 		m.each(entry.Path, func(t target) { t.judge(&file{Entry: entry, probe: &probe{engine: e, Check: t.check, image: e.im}}) })

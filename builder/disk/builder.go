@@ -36,7 +36,7 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 	problems := b.config.decode(raws...)
 	problems = append(problems, b.config.prepare()...)
 	packersdk.LogSecretFilter.Set(b.config.Secrets()...)
-	return []string{"SourceImageURL", "RootPartition", "Architecture"}, nil, collect(problems)
+	return []string{"SourceImageURL", "RootPartition", "Architecture", "Everybody"}, nil, collect(problems)
 }
 
 // Run builds the disk. The steps undo what they made, in reverse order, however

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
@@ -62,6 +63,7 @@ func (f *flow) attach(ctx context.Context, j *step.Job) error {
 		"SourceImageURL": source,
 		"RootPartition":  partitionOption(root),
 		"Architecture":   f.guestArch(j),
+		"Everybody":      strconv.FormatBool(f.config.Everybody()), // for our provisioner
 	})
 	return nil
 }

@@ -41,7 +41,7 @@ func TestPrepareDefaults(t *testing.T) {
 	generated, warnings, err := b.Prepare(raw)
 	require.NoError(t, err)
 	require.Empty(t, warnings)
-	require.Equal(t, []string{"SourceImageURL", "RootPartition", "Architecture"}, generated)
+	require.Equal(t, []string{"SourceImageURL", "RootPartition", "Architecture", "Everybody"}, generated)
 	require.Equal(t, "output-demo", b.config.OutputDirectory)
 	require.Equal(t, "demo.raw", b.config.OutputFilename)
 	require.Equal(t, defaultMounts(), b.config.ChrootMounts)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -203,7 +204,9 @@ func (f *flow) launch(ctx context.Context, j *step.Job) error {
 	data = maps.Clone(data)
 	data["InstanceID"] = id
 	keyData.Put(j.State, data)
-	j.State.Put("generated_data", forProvisioners(data))
+	given := forProvisioners(data)
+	given["Everybody"] = strconv.FormatBool(f.config.Everybody()) // for our provisioner
+	j.State.Put("generated_data", given)
 	return nil
 }
 

@@ -39,6 +39,10 @@ type Package struct {
 // (amd64 or arm64).
 func Bootstrap(arch string) ([]byte, error) { return bootstrap(dist, arch) }
 
+// Imagecheck returns the program that cleans and verifies a guest, for linux and
+// the given architecture.
+func Imagecheck(arch string) ([]byte, error) { return program(dist, "imagecheck", arch) }
+
 // Packages returns the RightLink packages for the architecture, the tarball
 // last.
 func Packages(arch string) ([]Package, error) { return packages(dist, arch) }
@@ -52,19 +56,21 @@ func Version(arch string) (string, error) {
 	return strings.Split(all[0].Name, "_")[1], nil
 }
 
-func bootstrap(from fs.FS, arch string) ([]byte, error) {
-	name := "dist/bootstrap_linux_" + arch + ".gz"
+func bootstrap(from fs.FS, arch string) ([]byte, error) { return program(from, "bootstrap", arch) }
+
+func program(from fs.FS, program, arch string) ([]byte, error) {
+	name := "dist/" + program + "_linux_" + arch + ".gz"
 	packed, err := fs.ReadFile(from, name)
 	if err != nil {
-		return nil, fmt.Errorf("bootstrap for %s: %w", arch, ErrNotEmbedded)
+		return nil, fmt.Errorf("%s for %s: %w", program, arch, ErrNotEmbedded)
 	}
 	zip, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
-		return nil, fmt.Errorf("bootstrap for %s: %w", arch, err)
+		return nil, fmt.Errorf("%s for %s: %w", program, arch, err)
 	}
 	data, err := io.ReadAll(zip)
 	if err != nil {
-		return nil, fmt.Errorf("bootstrap for %s: %w", arch, err)
+		return nil, fmt.Errorf("%s for %s: %w", program, arch, err)
 	}
 	return data, nil
 }

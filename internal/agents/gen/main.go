@@ -68,7 +68,7 @@ func generate(ctx context.Context, packages string) error {
 		return err
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := errors.Join(g.bootstrap(ctx, arch), g.rightlink(ctx, arch)); err != nil {
+		if err := errors.Join(g.program(ctx, "bootstrap", arch, bootstrapLimit), g.program(ctx, "imagecheck", arch, imagecheckLimit), g.rightlink(ctx, arch)); err != nil {
 			return err
 		}
 	}
@@ -96,10 +96,13 @@ type generator struct {
 const (
 	bootstrapLimit = 12 << 20
 	rightlinkLimit = 16 << 20
+	// imagecheck goes into a guest for a moment only.
+	imagecheckLimit = 12 << 20
 )
 
-func (g *generator) bootstrap(ctx context.Context, arch string) error {
-	file, err := g.compile(ctx, "./cmd/bootstrap", arch, bootstrapLimit)
+// program builds a program of ours and packs it.
+func (g *generator) program(ctx context.Context, name, arch string, limit int64) error {
+	file, err := g.compile(ctx, "./cmd/"+name, arch, limit)
 	if err != nil {
 		return err
 	}
@@ -116,7 +119,7 @@ func (g *generator) bootstrap(ctx context.Context, arch string) error {
 	if err := errors.Join(werr, zip.Close()); err != nil {
 		return err
 	}
-	return g.put("bootstrap_linux_"+arch+".gz", packed.Bytes())
+	return g.put(name+"_linux_"+arch+".gz", packed.Bytes())
 }
 
 // rightlink builds every package of an architecture into dist.

@@ -39,12 +39,12 @@ build {
       "echo 'made of ${build.SourceAMI} in ${build.BuildRegion} on ${build.InstanceID}' > /etc/ebs-build",
     ]
   }
-  provisioner "rightimage" {
-    cloud = "ec2"
-  }
   provisioner "file" {
     direction   = "download"
     source      = "/tmp/build-keys"
     destination = var.build_keys
+  }
+  provisioner "rightimage" {
+    cloud = "ec2"
   }
 }
