@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 )
 
 // Bounds of what one caller may ask. How much is worked on at once, the database
@@ -53,7 +55,7 @@ func newAdmission(o Observer) *admission {
 // rated bounds how often one address, and one bearer token, may ask.
 func (a *admission) rated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ok := a.allow("address "+addressKey(r), addressRate, addressBurst)
+		ok := a.allow("address "+attempts.Address(r), addressRate, addressBurst)
 		if bearer, found := bearerToken(r); ok && found {
 			sum := sha256.Sum256([]byte(bearer.Reveal()))
 			ok = a.allow("bearer "+string(sum[:]), bearerRate, bearerBurst)

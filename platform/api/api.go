@@ -20,6 +20,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 	"github.com/rightimage/packer-plugin-rightimage/platform/router"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
@@ -50,7 +51,7 @@ type Options struct {
 type Server struct {
 	fleet *fleet.Service
 	opt   Options
-	limit *limiter
+	limit *attempts.Limiter
 	admit *admission
 	hub   *router.Hub
 	// access knows the people.
@@ -64,7 +65,7 @@ func New(f *fleet.Service, opt Options) *Server {
 	if opt.Observer == nil {
 		opt.Observer = unobserved{}
 	}
-	return &Server{fleet: f, opt: opt, limit: newLimiter(f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log),
+	return &Server{fleet: f, opt: opt, limit: attempts.New(wrongLogins, f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log),
 		access: access.New(f.DB, func() time.Time { return f.Now() })}
 }
 

@@ -13,6 +13,15 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
+// theTargets are the living instances of the array in the path.
+func (c *call) theTargets() ([]target, error) {
+	a, err := c.theArray()
+	if err != nil {
+		return nil, err
+	}
+	return c.arrayTargets(a)
+}
+
 // arrayTargets are the living instances of an array.
 func (c *call) arrayTargets(a store.ServerArray) ([]target, error) {
 	servers, err := c.fleet.DB.ServersOfArray(c.ctx(), a.ID)
@@ -185,11 +194,7 @@ func (c *call) launchArray() (reply, error) {
 
 func (c *call) arrayInstances() (reply, error) {
 	view := c.instanceView()
-	a, err := c.theArray()
-	if err != nil {
-		return reply{}, err
-	}
-	all, err := c.arrayTargets(a)
+	all, err := c.theTargets()
 	if err != nil {
 		return reply{}, err
 	}
@@ -201,11 +206,7 @@ func (c *call) multiRunArray() (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	a, err := c.theArray()
-	if err != nil {
-		return reply{}, err
-	}
-	all, err := c.arrayTargets(a)
+	all, err := c.theTargets()
 	if err != nil {
 		return reply{}, err
 	}
@@ -213,11 +214,7 @@ func (c *call) multiRunArray() (reply, error) {
 }
 
 func (c *call) terminateArray() (reply, error) {
-	a, err := c.theArray()
-	if err != nil {
-		return reply{}, err
-	}
-	all, err := c.arrayTargets(a)
+	all, err := c.theTargets()
 	if err != nil {
 		return reply{}, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/local/imds"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/userdata"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
@@ -264,7 +265,7 @@ func TestWhoHasNeitherTokenNorKey(t *testing.T) {
 		"no key":   {func(r *wire.OAuthRequest) { r.Proof.PublicKey = nil }, 401},
 		"long key": {func(r *wire.OAuthRequest) { r.Proof.PublicKey = make([]byte, 64) }, 401},
 	} {
-		w.skew.Add(int64(2 * limitWindow)) // wrong tokens are limited
+		w.skew.Add(int64(2 * attempts.Window)) // wrong tokens are limited
 		req := ok.proof()
 		tc.change(&req)
 		require.Equal(t, tc.want, ok.send(req).status, name)

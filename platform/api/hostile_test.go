@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 )
 
 func TestOAuthForms(t *testing.T) {
@@ -74,16 +76,16 @@ func TestWrongTokensAreLimited(t *testing.T) {
 	w := start(t)
 	id := w.server("web-1")
 	wrong := identity{id.id, "guess"}
-	for range limitPerID {
+	for range wrongLogins.PerName {
 		require.Equal(t, 401, w.call("POST", "/api/oauth2", rl6, wrong.basic).status)
 	}
 	got := w.call("POST", "/api/oauth2", rl6, wrong.basic)
 	require.Equal(t, 429, got.status)
 	require.Regexp(t, `^[1-9][0-9]?$`, got.header.Get("Retry-After"))
 	require.Equal(t, 200, w.call("POST", "/api/oauth2", rl6, w.server("web-2").basic).status, "others are not held up")
-	w.skew.Store(int64(2 * limitWindow))
+	w.skew.Store(int64(2 * attempts.Window))
 	require.Equal(t, 200, w.call("POST", "/api/oauth2", rl6, id.basic).status, "it ends")
-	for i := range limitPerAddress {
+	for i := range wrongLogins.PerAddress {
 		w.call("POST", "/api/oauth2", rl6, identity{itoa(int64(5000 + i)), "x"}.basic)
 	}
 	require.Equal(t, 429, w.call("POST", "/api/oauth2", rl6, identity{"6000", "x"}.basic).status)

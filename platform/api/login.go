@@ -27,12 +27,12 @@ func (e *busyError) Error() string { return "too many wrong logins; wait" }
 func (s *Server) try(r *http.Request, who string, login func() (access.Principal, error)) (access.Principal, error) {
 	sum := sha256.Sum256([]byte(who))
 	id := hex.EncodeToString(sum[:8])
-	if wait := s.limit.blocked(r, id); wait > 0 {
+	if wait := s.limit.Blocked(r, id); wait > 0 {
 		return access.Principal{}, &busyError{wait}
 	}
 	p, err := login()
 	if err == access.ErrUnauthorized { //nolint:errorlint // the value itself: a database that fails is nobody's guess
-		s.limit.failed(r, id)
+		s.limit.Failed(r, id)
 	}
 	return p, err
 }

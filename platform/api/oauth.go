@@ -62,14 +62,14 @@ func (s *Server) oauth2(w http.ResponseWriter, r *http.Request) {
 	if user, password, ok := r.BasicAuth(); ok {
 		id, token = user, password
 	}
-	if wait := s.limit.blocked(r, id); wait > 0 {
+	if wait := s.limit.Blocked(r, id); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 		writeText(w, http.StatusTooManyRequests, "too many wrong tokens; wait")
 		return
 	}
 	grant, err := s.login(r, id, secret.String(token), req)
 	if errors.Is(err, fleet.ErrUnauthorized) {
-		s.limit.failed(r, id)
+		s.limit.Failed(r, id)
 		w.Header().Set("WWW-Authenticate", `Basic realm="rightscaled"`)
 		writeText(w, http.StatusUnauthorized, "invalid_client: "+err.Error())
 		return

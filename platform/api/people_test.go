@@ -58,7 +58,7 @@ func TestSessions(t *testing.T) {
 	got = w.call("GET", "/api/clouds", nil, auth)
 	require.Equal(t, 403, got.status)
 	require.Equal(t, "Session cookie is expired or invalid", got.body)
-	for range limitPerID {
+	for range wrongLogins.PerName {
 		require.Equal(t, 401, login("wrong horse battery").status)
 	}
 	got = login("correct horse battery")

@@ -253,17 +253,22 @@ func (s *Service) decommissionLimit(ctx context.Context, inst store.Instance) (t
 	return limit, err
 }
 
+// reach reads what a job is about and opens its cloud.
+func (s *Service) reach(ctx context.Context, j *store.MachineJob) (ending, *ec2.Client, error) {
+	var e ending
+	if err := json.Unmarshal(j.Detail, &e); err != nil {
+		return e, nil, err
+	}
+	client, err := s.dial(ctx, j)
+	return e, client, err
+}
+
 // find looks for a machine whose launch was not answered before it was to end.
 func (s *Service) find(ctx context.Context, j *store.MachineJob, inst store.Instance) verdict {
 	if inst.ResourceUID != "" {
 		return verdict{step: stepEnd}
 	}
-	var e ending
-	err := json.Unmarshal(j.Detail, &e)
-	var client *ec2.Client
-	if err == nil {
-		client, err = s.dial(ctx, j)
-	}
+	e, client, err := s.reach(ctx, j)
 	if err != nil {
 		return s.trouble(j, e, inst, "find credentials", err)
 	}
@@ -287,12 +292,7 @@ func (s *Service) find(ctx context.Context, j *store.MachineJob, inst store.Inst
 
 // end makes the call that stops or terminates the machine.
 func (s *Service) end(ctx context.Context, j *store.MachineJob, inst store.Instance) verdict {
-	var e ending
-	err := json.Unmarshal(j.Detail, &e)
-	var client *ec2.Client
-	if err == nil {
-		client, err = s.dial(ctx, j)
-	}
+	e, client, err := s.reach(ctx, j)
 	if err != nil {
 		return s.trouble(j, e, inst, "find credentials", err)
 	}
@@ -330,12 +330,7 @@ func (s *Service) end(ctx context.Context, j *store.MachineJob, inst store.Insta
 
 // gone waits until the machine has stopped, or is no more.
 func (s *Service) gone(ctx context.Context, j *store.MachineJob, inst store.Instance) verdict {
-	var e ending
-	err := json.Unmarshal(j.Detail, &e)
-	var client *ec2.Client
-	if err == nil {
-		client, err = s.dial(ctx, j)
-	}
+	e, client, err := s.reach(ctx, j)
 	if err != nil {
 		return s.trouble(j, e, inst, "find credentials", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
@@ -251,35 +252,19 @@ func TestLoginLeadsNowhereElse(t *testing.T) {
 func TestLoginIsLimited(t *testing.T) {
 	w := start(t)
 	v := w.visitor()
-	for range limitPerUser {
+	for range wrongPasswords.PerName {
 		require.Equal(t, http.StatusUnauthorized, v.post("/login", "email", "admin@example.net", "password", "guess").status)
 	}
 	p := v.post("/login", "email", "admin@example.net", "password", password)
 	require.Equal(t, http.StatusTooManyRequests, p.status, "even with the right password")
 	require.NotEmpty(t, p.header.Get("Retry-After"))
 	require.Equal(t, http.StatusSeeOther, v.post("/login", "email", "observer@example.net", "password", password).status, "another user is not locked out")
-	w.skew.Add(int64(2 * limitWindow))
+	w.skew.Add(int64(2 * attempts.Window))
 	require.Equal(t, http.StatusSeeOther, w.visitor().post("/login", "email", "admin@example.net", "password", password).status)
-	for i := range limitPerAddress {
+	for i := range wrongPasswords.PerAddress {
 		require.Equal(t, http.StatusUnauthorized, v.post("/login", "email", fmt.Sprintf("u%d@example.net", i), "password", "guess").status)
 	}
 	require.Equal(t, http.StatusTooManyRequests, v.post("/login", "email", "observer@example.net", "password", password).status)
-}
-
-func TestLimiterForgets(t *testing.T) {
-	now := time.Unix(1000, 0)
-	l := newLimiter(func() time.Time { return now })
-	req := func(i int) *http.Request {
-		return &http.Request{RemoteAddr: fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255)}
-	}
-	for i := range limitEntries + 10 {
-		l.failed(req(i), "a")
-	}
-	require.LessOrEqual(t, len(l.seen), 2*limitEntries+2)
-	now = now.Add(2 * limitWindow)
-	l.failed(req(1), "a")
-	require.Len(t, l.seen, 2)
-	require.Equal(t, "2001:db8:1:2::/64", address(&http.Request{RemoteAddr: "[2001:db8:1:2:3:4:5:6]:7"}))
 }
 
 // A form of another site, of another session, or of none changes nothing.

@@ -126,14 +126,14 @@ func (c *call) login() error {
 		return formError{err}
 	}
 	form := loginPage{Email: strings.TrimSpace(c.r.PostForm.Get("email")), Next: localPath(c.r.PostForm.Get("next"))}
-	if wait := c.limit.blocked(c.r, form.Email); wait > 0 {
+	if wait := c.limit.Blocked(c.r, strings.ToLower(form.Email)); wait > 0 {
 		c.w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
 		form.Problem = "Too many attempts failed. Wait a minute, then try again."
 		return c.show(http.StatusTooManyRequests, "login", "Log in", form)
 	}
 	who, err := c.access.Login(c.ctx(), form.Email, secret.String(c.r.PostForm.Get("password")), 0)
 	if errors.Is(err, access.ErrUnauthorized) {
-		c.limit.failed(c.r, form.Email)
+		c.limit.Failed(c.r, strings.ToLower(form.Email))
 		form.Problem = "This email address and password do not belong together, or the user has no role here."
 		return c.show(http.StatusUnauthorized, "login", "Log in", form)
 	}

@@ -183,13 +183,13 @@ func (c *call) mePage(status int, text string) error {
 // to take a user over. It is a login, and limited like one.
 func (c *call) changePassword() error {
 	form := c.r.PostForm
-	if c.limit.blocked(c.r, c.who.Email) > 0 {
+	if c.limit.Blocked(c.r, c.who.Email) > 0 {
 		return c.mePage(http.StatusTooManyRequests, "Too many attempts failed. Wait a minute, then try again.")
 	}
 	_, err := c.access.Login(c.ctx(), c.who.Email, secret.String(form.Get("old")), c.account())
 	switch {
 	case errors.Is(err, access.ErrUnauthorized):
-		c.limit.failed(c.r, c.who.Email)
+		c.limit.Failed(c.r, c.who.Email)
 		return c.mePage(http.StatusUnprocessableEntity, "The old password is wrong.")
 	case err != nil:
 		return err

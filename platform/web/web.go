@@ -20,6 +20,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/attempts"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 )
 
@@ -48,13 +49,16 @@ type Options struct {
 	Machines Machines
 }
 
+// wrongPasswords bounds wrong passwords.
+var wrongPasswords = attempts.Bounds{PerName: 5, PerAddress: 30, Entries: 10000}
+
 // Server answers the requests of people.
 type Server struct {
 	fleet  *fleet.Service
 	access *access.Service
 	opt    Options
 	pages  *renderer
-	limit  *limiter
+	limit  *attempts.Limiter
 }
 
 // New makes a Server. It fails only when the embedded templates are broken.
@@ -63,7 +67,7 @@ func New(f *fleet.Service, a *access.Service, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dashboard: %w", err)
 	}
-	return &Server{fleet: f, access: a, opt: opt, pages: pages, limit: newLimiter(f.Now)}, nil
+	return &Server{fleet: f, access: a, opt: opt, pages: pages, limit: attempts.New(wrongPasswords, f.Now)}, nil
 }
 
 // Handler returns the routes below Base, and "/", which leads there.
