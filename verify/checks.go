@@ -8,7 +8,7 @@ import "slices"
 // Checks returns every check that this package makes, in the order of the
 // documentation. Checks of the raw disk are listed too; package raw makes them.
 func Checks() []*Check {
-	return slices.Concat(credentialChecks(), toolChecks(), identityChecks(), accountChecks(), serverChecks(), diskChecks(), fileChecks(),
+	return slices.Concat(credentialChecks(), toolChecks(), identityChecks(), hostChecks(), accountChecks(), serverChecks(), diskChecks(), fileChecks(),
 		bootChecks(), networkChecks(), packageChecks(), agentChecks())
 }
 

@@ -196,7 +196,7 @@ func unknownUsers(x *probe) {
 	for _, g := range x.groups {
 		for _, m := range g.members {
 			_, exists := x.user(m)
-			if slices.Contains(adminGroups(), g.name) && !x.expected(m) && m != "root" && !(exists && systemMember(g.name, m)) {
+			if slices.Contains(adminGroups(), g.name) && !x.expected(m) && m != "root" && (!exists || !systemMember(g.name, m)) {
 				x.at("/etc/group", "%s is in the group %s", m, g.name)
 			}
 		}

@@ -187,7 +187,7 @@ func swapFile(x *file) {
 	if !x.Regular() || path.Dir(x.Path) == "" {
 		return
 	}
-	f, err := x.Entry.Open()
+	f, err := x.Open()
 	if err != nil {
 		return
 	}

@@ -185,7 +185,7 @@ func coreDump(x *file) {
 	if !x.Regular() || x.Size < 64 {
 		return
 	}
-	if f, err := x.Entry.Open(); err == nil {
+	if f, err := x.Open(); err == nil {
 		if IsDump(f) {
 			x.found("a dump of memory")
 		}

@@ -52,6 +52,13 @@ func identityChecks() []*Check {
 				"/etc/NetworkManager/system-connections/cloud-init-*", "/etc/systemd/network/10-cloud-init-*", "/etc/ssh/sshd_config.d/50-cloud-init.conf"),
 				on(filled, "/var/log/cloud-init*.log")},
 		},
+	}
+}
+
+// hostChecks are about names and identifiers that programs keep of the machine
+// they ran on.
+func hostChecks() []*Check {
+	return []*Check{
 		{
 			ID: "id-hostname-hosts", Class: Disk, Severity: Warning, Public: true, Cleans: true,
 			Pass:   "no host name of the build machine, and only loopback names in /etc/hosts",

@@ -132,7 +132,7 @@ func supported(x *probe) {
 
 func program(x *file) {
 	if x.Regular() && x.Mode.Perm()&0o111 != 0 && x.Size > 4 {
-		f, err := x.Entry.Open()
+		f, err := x.Open()
 		if err != nil {
 			return
 		}

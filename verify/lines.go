@@ -96,18 +96,3 @@ func withPassword(x *file) {
 		}
 	}
 }
-
-// section is the lines of an INI-like file below a heading, with their names in
-// lower case.
-func sections(lines []line) map[string][]line {
-	out := map[string][]line{}
-	now := ""
-	for _, l := range lines {
-		if strings.HasPrefix(l.text, "[") && strings.HasSuffix(l.text, "]") {
-			now = strings.ToLower(strings.Trim(l.text, "[]"))
-			continue
-		}
-		out[now] = append(out[now], l)
-	}
-	return out
-}

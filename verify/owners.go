@@ -104,21 +104,24 @@ func (o *owners) readApk() {
 		return
 	}
 	o.kind = "apk"
-	var p installed
 	dir, last := "", ""
+	known := false // the record has named its package
 	for l := range strings.Lines(text + "\n") {
 		l = strings.TrimRight(l, "\n")
 		if l == "" {
-			p, dir = installed{}, ""
+			dir, known = "", false
 			continue
 		}
 		name, value, _ := strings.Cut(l, ":")
+		if name != "P" && !known {
+			continue
+		}
 		switch name {
 		case "P":
-			p = installed{name: value, state: "install ok installed"}
-			o.packages = append(o.packages, p)
+			known = true
+			o.packages = append(o.packages, installed{name: value, state: "install ok installed"})
 		case "V":
-			o.packages[max(len(o.packages)-1, 0)].version = value
+			o.packages[len(o.packages)-1].version = value
 		case "F":
 			dir = "/" + value
 		case "R":

@@ -81,24 +81,6 @@ func directory(x *file) {
 // anything finds whatever is there.
 func anything(x *file) { x.found("is there") }
 
-// holding finds files with a line, outside of comments, that contains one of the
-// words.
-func holding(words ...string) func(*file) {
-	return func(x *file) {
-		if !x.Regular() {
-			return
-		}
-		for _, l := range x.lines(x.Path) {
-			for _, w := range words {
-				if strings.Contains(l.text, w) {
-					x.line(l, "sets %s", strings.Trim(w, "=: \"'"))
-					return
-				}
-			}
-		}
-	}
-}
-
 // assigning finds files that give one of the names a value.
 func assigning(names ...string) func(*file) {
 	return func(x *file) {

@@ -81,7 +81,7 @@ func (a *attachment) mountRoot(ctx context.Context, ranked []rootfs.Candidate) (
 func (a *attachment) mountRest(ctx context.Context, root rootfs.Candidate, all []rootfs.Candidate) error {
 	text, err := os.ReadFile(filepath.Join(a.dir, "etc/fstab"))
 	if err != nil {
-		return nil //nolint:nilerr // an image without fstab has one partition
+		return nil // an image without fstab has one partition
 	}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)

@@ -58,7 +58,7 @@ func TestSecretsOfTheBuildAreFound(t *testing.T) {
 	path := keyDisk(t)
 	c := Config{ShareConfig: ShareConfig{AMIGroups: []string{"all"}}}
 	c.BuildSecrets = []string{"region"} // too short
-	c.AccessConfig.SecretKey = corpus.KeySecret()
+	c.SecretKey = corpus.KeySecret()
 	err := c.Inspect(t.Context(), path, func(string) {})
 	require.ErrorContains(t, err, "secret of this build: secret 1")
 	require.NotContains(t, err.Error(), corpus.KeySecret())

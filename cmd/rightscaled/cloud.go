@@ -99,7 +99,7 @@ func readKeys(in io.Reader, spec *launch.CloudSpec, token bool) error {
 		want = 2
 	}
 	if len(lines) != want {
-		return fmt.Errorf("standard input: want %d lines (secret key%s), got %d; try: printf %%s \"$SECRET_KEY\" | rightscaled cloud add ...", want, map[bool]string{true: ", session token"}[token], len(lines))
+		return fmt.Errorf("standard input: want %d lines (secret key%s), got %d; try: printf %%s \"$SECRET_KEY\" | rightscaled cloud add (options)", want, map[bool]string{true: ", session token"}[token], len(lines))
 	}
 	spec.SecretKey = secret.String(lines[0])
 	if token {

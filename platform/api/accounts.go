@@ -31,7 +31,7 @@ func (c *call) account() (reply, error) {
 		return reply{}, err
 	}
 	if id != c.who.AccountID {
-		return reply{}, fmt.Errorf("Couldn't find Account with ID=%d: %w", id, store.ErrNotFound) //nolint:revive,staticcheck // the original's words
+		return reply{}, fmt.Errorf("Couldn't find Account with ID=%d: %w", id, store.ErrNotFound) //nolint:staticcheck // the original's words
 	}
 	a, err := c.fleet.DB.Account(c.ctx(), id)
 	if err != nil {

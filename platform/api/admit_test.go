@@ -26,7 +26,7 @@ func TestRate(t *testing.T) {
 	a.now = func() time.Time { return now }
 	h := a.rated(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	ask := func(address, bearer string) int {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = address
 		if bearer != "" {
 			r.Header.Set("Authorization", "Bearer "+bearer)

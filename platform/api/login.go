@@ -154,7 +154,7 @@ func (c *call) logout() (reply, error) {
 // password.
 func (c *call) sessionAccounts() (reply, error) {
 	c.view("extended")
-	who := access.Principal{}
+	var who access.Principal
 	var err error
 	if plain, ok := bearerToken(c.r); ok && !c.p.has("email") {
 		who, err = c.access.Session(c.ctx(), plain)

@@ -162,7 +162,7 @@ func parseBody(contentType string, raw []byte) (map[string]any, error) {
 	if err := dec.Decode(&body); err != nil {
 		return nil, &parameterError{"the request body cannot be read: " + explain(err)}
 	}
-	if _, err := dec.Token(); err != io.EOF { //nolint:errorlint // Token returns it bare
+	if _, err := dec.Token(); err != io.EOF { // Token returns it bare
 		return nil, &parameterError{"the request body holds more than one JSON object"}
 	}
 	return body, nil

@@ -75,7 +75,7 @@ func find(ctx context.Context, q *store.Queries, account int64, href string) (r 
 	case "server_arrays":
 		_, err = q.ServerArray(ctx, account, id)
 	case "clouds":
-		_, err = accountCloud(ctx, q, account, id)
+		err = ownsCloud(ctx, q, account, id)
 	case "credentials":
 		_, err = q.CredentialByID(ctx, account, id)
 	case "accounts":
@@ -91,7 +91,7 @@ func find(ctx context.Context, q *store.Queries, account int64, href string) (r 
 func findInCloud(ctx context.Context, q *store.Queries, account, cloudID int64, kind, uid string, r resource) (resource, error) {
 	missing := fmt.Errorf("resource %q: %w", clip(r.href, 80), store.ErrNotFound)
 	if kind != "instances" {
-		if _, err := accountCloud(ctx, q, account, cloudID); err != nil {
+		if err := ownsCloud(ctx, q, account, cloudID); err != nil {
 			return r, err
 		}
 	}

@@ -61,7 +61,7 @@ func (p LaunchPatch) apply(l *store.Launch) {
 
 // checkLaunch looks that all that a server names is in its account.
 func checkLaunch(ctx context.Context, q *store.Queries, server store.Server) error {
-	if _, err := accountCloud(ctx, q, server.AccountID, server.CloudID); err != nil {
+	if err := ownsCloud(ctx, q, server.AccountID, server.CloudID); err != nil {
 		return err
 	}
 	if server.MCIID != 0 {

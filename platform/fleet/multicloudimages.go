@@ -185,7 +185,7 @@ func (s *Service) PutSetting(ctx context.Context, by By, set store.MCISetting) (
 		if err != nil {
 			return err
 		}
-		if _, err := accountCloud(ctx, q, by.Account, set.CloudID); err != nil {
+		if err := ownsCloud(ctx, q, by.Account, set.CloudID); err != nil {
 			return err
 		}
 		have, err := q.MCISettings(ctx, set.MCIID)
@@ -210,13 +210,13 @@ func (s *Service) PutSetting(ctx context.Context, by By, set store.MCISetting) (
 	return id, err
 }
 
-// accountCloud finds a cloud of an account.
-func accountCloud(ctx context.Context, q *store.Queries, account, id int64) (store.Cloud, error) {
+// ownsCloud returns store.ErrNotFound for a cloud that is not of the account.
+func ownsCloud(ctx context.Context, q *store.Queries, account, id int64) error {
 	c, err := q.Cloud(ctx, id)
 	if err == nil && c.AccountID != account {
-		return store.Cloud{}, fmt.Errorf("cloud %d: %w", id, store.ErrNotFound)
+		return fmt.Errorf("cloud %d: %w", id, store.ErrNotFound)
 	}
-	return c, err
+	return err
 }
 
 // DeleteSetting removes what an image means in a cloud.

@@ -14,11 +14,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
-	"github.com/stretchr/testify/require"
 )
 
 // catalogue fills the world with one of everything.

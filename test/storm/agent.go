@@ -182,11 +182,11 @@ func (a *agent) receive(ctx context.Context) error {
 	for {
 		var e wire.Event
 		if err := wsjson.Read(ctx, conn, &e); err != nil {
-			return nil //nolint:nilerr // the connection was good until now
+			return nil // the connection was good until now
 		}
 		a.record.event(e)
 		if err := wsjson.Write(ctx, conn, wire.Ack{Ack: e.UUID}); err != nil {
-			return nil //nolint:nilerr // likewise
+			return nil // likewise
 		}
 	}
 }

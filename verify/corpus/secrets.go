@@ -11,8 +11,10 @@ import (
 // The secrets of the corpus are made up, and put together here so that no tool
 // takes this file for a leak.
 
-// KeyID and KeySecret are an AWS key that never was.
-func KeyID() string     { return "AKI" + "AQ3EGRTZ7PLMN2XYW" }
+// KeyID is the access key id of an AWS key that never was.
+func KeyID() string { return "AKI" + "AQ3EGRTZ7PLMN2XYW" }
+
+// KeySecret is the secret access key of KeyID.
 func KeySecret() string { return "9dK2+mXq7Lw/RtZp4VbHs1YcNf8" + "JgA3uEo6iTkQz" }
 
 // Needle is a secret of the build.

@@ -22,12 +22,12 @@ const (
 )
 
 // layout judges the partition table and divides the disk into areas.
-func (s *scan) layout() error {
+func (s *scan) layout() {
 	table, all, err := s.partitions()
 	if err != nil {
 		s.tell("fs-size-layout", verify.Blocker, "", "%v", err)
 		s.areas = []area{{start: 0, end: s.disk.Size(), what: "the disk"}}
-		return nil
+		return
 	}
 	s.judgeTable(table)
 	parts := slices.Clone(all)
@@ -57,7 +57,6 @@ func (s *scan) layout() error {
 	if end < s.disk.Size() {
 		s.areas = append(s.areas, area{start: end, end: s.disk.Size(), what: "the gap behind " + before})
 	}
-	return nil
 }
 
 func (s *scan) judgeTable(table parttable.Table) {

@@ -50,9 +50,7 @@ func Run(ctx context.Context, path string, o Options) (*verify.Report, error) {
 			s.report.Checks = append(s.report.Checks, c.ID)
 		}
 	}
-	if err := s.layout(); err != nil {
-		return nil, err
-	}
+	s.layout()
 	if err := s.search(ctx); err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ func alike(f *os.File, t *Tree, real string, like fs.FileInfo) error {
 	buf := make([]byte, 1024)
 	n, err := unix.Fgetxattr(int(old.Fd()), "security.selinux", buf)
 	if err != nil || n <= 0 {
-		return nil //nolint:nilerr // no label
+		return nil // no label
 	}
 	return unix.Fsetxattr(int(f.Fd()), "security.selinux", buf[:n], 0)
 }

@@ -70,7 +70,7 @@ func makeRoot(dir string, files int, bytes int64) error {
 	if err := corpus.Base(dir); err != nil {
 		return err
 	}
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
+	rng := rand.New(rand.NewPCG(1, 2)) // no secret
 	words := []string{"the ", "return ", "func ", "configuration\n", "0x1f, ", "= ", "value ", "library.so.6 ", "\tif ", "password ", "begin ", "-----\n", "import "}
 	text := make([]byte, 0, 4<<20)
 	for len(text) < 4<<20-32 {
