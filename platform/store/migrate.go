@@ -39,7 +39,7 @@ func provider(db *DB, dir string, dialect goose.Dialect, opts ...goose.ProviderO
 	if err != nil {
 		return nil, err
 	}
-	// Numbers are given to whoever works on a part, so a smaller one may come later.
+	// A branch that is merged later may bring a smaller number.
 	p, err := goose.NewProvider(dialect, db.pool, files, append(opts, goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true))...)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)

@@ -10,10 +10,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the database driver
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/dirlock"
 )
 
 // dataVersionEvery is how soon this process sees what another has written into
@@ -21,7 +24,9 @@ import (
 const dataVersionEvery = 250 * time.Millisecond
 
 // sqlite is the embedded database.
-type sqlite struct{}
+type sqlite struct {
+	dir string // of the file
+}
 
 // connectSQLite opens or creates the database file. Several processes may have
 // it open; writers wait for each other.
@@ -42,7 +47,7 @@ func connectSQLite(path string) (*DB, error) {
 	}
 	pool.SetMaxOpenConns(8)
 	pool.SetMaxIdleConns(8)
-	return newDB(pool, sqlite{}, 1), nil
+	return newDB(pool, sqlite{dir: filepath.Dir(path)}, 1), nil
 }
 
 func (sqlite) name() string               { return "sqlite" }
@@ -55,7 +60,14 @@ func (sqlite) retry(error, bool) int      { return 0 }
 func (sqlite) lock(context.Context, *Queries, int64) error   { return nil }
 func (sqlite) alone(context.Context, *Queries, string) error { return nil }
 
-func (sqlite) migrate(ctx context.Context, db *DB, version int64) error {
+// migrate lets one process do it, since two that begin at once would both see
+// what is missing.
+func (l sqlite) migrate(ctx context.Context, db *DB, version int64) error {
+	unlock, err := dirlock.Lock(l.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return migrate(ctx, db, "migrations/sqlite", version, goose.DialectSQLite3)
 }
 
