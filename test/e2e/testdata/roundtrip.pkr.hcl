@@ -25,6 +25,9 @@ build {
   provisioner "rightimage" {
     cloud = "ec2"
     mode  = "preinstalled"
+    # What is told apart here is what bootstrap does; a clean-up is not undone.
+    clean  = false
+    verify = false
   }
   provisioner "shell" {
     inline = [
