@@ -266,15 +266,20 @@ func (s *Service) ConnectImage(ctx context.Context, by By, templateID, mciID int
 	return id, err
 }
 
+// imageOfHead finds an image of a ServerTemplate that may be changed.
+func imageOfHead(ctx context.Context, q *store.Queries, account, id int64) (i store.TemplateImage, t store.ServerTemplate, err error) {
+	if i, err = q.TemplateImage(ctx, account, id); err != nil {
+		return i, t, err
+	}
+	t, err = headTemplate(ctx, q, account, i.TemplateID)
+	return i, t, err
+}
+
 // DisconnectImage takes an image off a ServerTemplate. The default one goes
 // last.
 func (s *Service) DisconnectImage(ctx context.Context, by By, id int64) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		i, err := q.TemplateImage(ctx, by.Account, id)
-		if err != nil {
-			return err
-		}
-		t, err := headTemplate(ctx, q, by.Account, i.TemplateID)
+		i, t, err := imageOfHead(ctx, q, by.Account, id)
 		if err != nil {
 			return err
 		}
@@ -295,11 +300,7 @@ func (s *Service) DisconnectImage(ctx context.Context, by By, id int64) error {
 // MakeDefaultImage makes an image the default of its ServerTemplate.
 func (s *Service) MakeDefaultImage(ctx context.Context, by By, id int64) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		i, err := q.TemplateImage(ctx, by.Account, id)
-		if err != nil {
-			return err
-		}
-		t, err := headTemplate(ctx, q, by.Account, i.TemplateID)
+		i, t, err := imageOfHead(ctx, q, by.Account, id)
 		if err != nil {
 			return err
 		}

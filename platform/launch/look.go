@@ -101,3 +101,16 @@ func Describe(m types.Instance) store.Instance {
 	}
 	return i
 }
+
+// look asks the cloud for a machine; nil when it does not know it. After an
+// error, later is when to look again.
+func (s *Service) look(ctx context.Context, j *store.MachineJob, inst store.Instance) (machine *types.Instance, later verdict, err error) {
+	client, err := s.dial(ctx, j)
+	if err != nil {
+		return nil, verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("find credentials", err)}, err
+	}
+	if machine, err = byID(ctx, client, inst.ResourceUID); err != nil {
+		later = verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("DescribeInstances", err)}
+	}
+	return machine, later, err
+}

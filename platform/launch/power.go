@@ -94,13 +94,9 @@ func (s *Service) startFailed(inst store.Instance, text string) verdict {
 
 // up waits until a machine that was started runs.
 func (s *Service) up(ctx context.Context, j *store.MachineJob, inst store.Instance) verdict {
-	client, err := s.dial(ctx, j)
+	machine, later, err := s.look(ctx, j, inst)
 	if err != nil {
-		return verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("find credentials", err)}
-	}
-	machine, err := byID(ctx, client, inst.ResourceUID)
-	if err != nil {
-		return verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("DescribeInstances", err)}
+		return later
 	}
 	waited := s.now().Sub(j.StepAt)
 	switch {

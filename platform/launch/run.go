@@ -223,13 +223,9 @@ func (s *Service) appear(ctx context.Context, j *store.MachineJob, inst store.In
 	if !inst.EndedAt.IsZero() { // already, by its own agent or because of a theft
 		return verdict{outcome: store.JobFailed, problem: fleet.NameOf(inst) + " has ended already"}
 	}
-	client, err := s.dial(ctx, j)
+	machine, later, err := s.look(ctx, j, inst)
 	if err != nil {
-		return verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("find credentials", err)}
-	}
-	machine, err := byID(ctx, client, inst.ResourceUID)
-	if err != nil {
-		return verdict{after: s.pace(backoff(j.Attempts, err)), problem: failure("DescribeInstances", err)}
+		return later
 	}
 	waited := s.now().Sub(j.StepAt)
 	if machine == nil {

@@ -61,23 +61,13 @@ func (q *Queries) ServerArrayByName(ctx context.Context, account int64, name str
 }
 
 // ServerArrays lists the arrays of an account by name.
-func (q *Queries) ServerArrays(ctx context.Context, account int64) (list []ServerArray, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		a, err := scanArray(rows)
-		list = append(list, a)
-		return err
-	}, arrayColumns+`WHERE account_id = ? ORDER BY name`, account)
-	return list, err
+func (q *Queries) ServerArrays(ctx context.Context, account int64) ([]ServerArray, error) {
+	return listed(ctx, q, scanArray, arrayColumns+`WHERE account_id = ? ORDER BY name`, account)
 }
 
 // ServersOfArray lists the servers of an array by id.
-func (q *Queries) ServersOfArray(ctx context.Context, id int64) (list []Server, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		s, err := scanServer(rows)
-		list = append(list, s)
-		return err
-	}, serverColumns+`WHERE array_id = ? ORDER BY id`, id)
-	return list, err
+func (q *Queries) ServersOfArray(ctx context.Context, id int64) ([]Server, error) {
+	return listed(ctx, q, scanServer, serverColumns+`WHERE array_id = ? ORDER BY id`, id)
 }
 
 // SetArray puts a server into an array.

@@ -69,13 +69,8 @@ func scanBinding(row scanner) (b PlacedBinding, err error) {
 }
 
 // Bindings lists the bindings of a template by sequence and position.
-func (q *Queries) Bindings(ctx context.Context, templateID int64) (list []PlacedBinding, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		b, err := scanBinding(rows)
-		list = append(list, b)
-		return err
-	}, bindingColumns+`WHERE b.server_template_id = ? ORDER BY CASE b.sequence WHEN 'Boot' THEN 0 WHEN 'Operational' THEN 1 ELSE 2 END, b.position`, templateID)
-	return list, err
+func (q *Queries) Bindings(ctx context.Context, templateID int64) ([]PlacedBinding, error) {
+	return listed(ctx, q, scanBinding, bindingColumns+`WHERE b.server_template_id = ? ORDER BY CASE b.sequence WHEN 'Boot' THEN 0 WHEN 'Operational' THEN 1 ELSE 2 END, b.position`, templateID)
 }
 
 // PlacedBinding finds a binding of a template by id.

@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -101,13 +100,8 @@ func (q *Queries) CloudByName(ctx context.Context, account int64, name string) (
 }
 
 // Clouds lists the clouds of an account by id; account 0 means all accounts.
-func (q *Queries) Clouds(ctx context.Context, account int64) (list []Cloud, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		c, err := scanCloud(rows)
-		list = append(list, c)
-		return err
-	}, cloudColumns+`WHERE account_id = ? OR ? = 0 ORDER BY id`, account, account)
-	return list, err
+func (q *Queries) Clouds(ctx context.Context, account int64) ([]Cloud, error) {
+	return listed(ctx, q, scanCloud, cloudColumns+`WHERE account_id = ? OR ? = 0 ORDER BY id`, account, account)
 }
 
 // SetDiscovered notes how a listing of instances ended: err is empty when it

@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -41,13 +40,8 @@ func (q *Queries) Credential(ctx context.Context, account int64, name string) (C
 }
 
 // Credentials lists the credentials of an account by name.
-func (q *Queries) Credentials(ctx context.Context, account int64) (list []Credential, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		c, err := scanCredential(rows)
-		list = append(list, c)
-		return err
-	}, credentialColumns+`WHERE account_id = ? ORDER BY name`, account)
-	return list, err
+func (q *Queries) Credentials(ctx context.Context, account int64) ([]Credential, error) {
+	return listed(ctx, q, scanCredential, credentialColumns+`WHERE account_id = ? ORDER BY name`, account)
 }
 
 // CredentialByID finds a credential of an account by id.

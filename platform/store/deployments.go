@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -81,13 +80,8 @@ func (q *Queries) DeploymentByName(ctx context.Context, account int64, name stri
 }
 
 // Deployments lists the deployments of an account by name.
-func (q *Queries) Deployments(ctx context.Context, account int64) (list []Deployment, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		d, err := scanDeployment(rows)
-		list = append(list, d)
-		return err
-	}, deploymentColumns+`WHERE account_id = ? ORDER BY name`, account)
-	return list, err
+func (q *Queries) Deployments(ctx context.Context, account int64) ([]Deployment, error) {
+	return listed(ctx, q, scanDeployment, deploymentColumns+`WHERE account_id = ? ORDER BY name`, account)
 }
 
 // DeleteDeployment removes a deployment without servers.

@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -25,17 +24,13 @@ func (q *Queries) CreateRawInstance(ctx context.Context, i Instance, now time.Ti
 // SeeInstance writes what a cloud says of an instance. The addresses are the
 // cloud's too; State and EndedAt are not touched.
 func (q *Queries) SeeInstance(ctx context.Context, i Instance, now time.Time) error {
-	public, err := json.Marshal(nonNil(i.PublicIPs))
-	if err != nil {
-		return err
-	}
-	private, err := json.Marshal(nonNil(i.PrivateIPs))
+	public, private, err := i.addresses()
 	if err != nil {
 		return err
 	}
 	_, err = q.exec(ctx, `UPDATE instances SET name = ?, image_uid = ?, instance_type = ?, datacenter = ?, cloud_state = ?, public_ips = ?, private_ips = ?,
 		seen_cloud_id = ?, launched_at = ?, seen_at = ?, gone_at = 0, updated_at = ? WHERE id = ?`,
-		i.Name, i.ImageUID, i.InstanceType, i.Datacenter, i.CloudState, string(public), string(private), i.SeenCloudID, millis(i.LaunchedAt), millis(now), millis(now), i.ID)
+		i.Name, i.ImageUID, i.InstanceType, i.Datacenter, i.CloudState, public, private, i.SeenCloudID, millis(i.LaunchedAt), millis(now), millis(now), i.ID)
 	return err
 }
 

@@ -56,13 +56,8 @@ func scanImage(row scanner) (i Image, err error) {
 
 // Images lists the images of a cloud by name; with gone, also those that the
 // cloud does not list any more.
-func (q *Queries) Images(ctx context.Context, cloudID int64, gone bool) (list []Image, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		i, err := scanImage(rows)
-		list = append(list, i)
-		return err
-	}, imageColumns+`WHERE cloud_id = ? AND (gone_at = 0 OR ? = 1) ORDER BY name, id`, cloudID, flag(gone))
-	return list, err
+func (q *Queries) Images(ctx context.Context, cloudID int64, gone bool) ([]Image, error) {
+	return listed(ctx, q, scanImage, imageColumns+`WHERE cloud_id = ? AND (gone_at = 0 OR ? = 1) ORDER BY name, id`, cloudID, flag(gone))
 }
 
 // Image finds an image of a cloud by the opaque id of its href or by the
@@ -142,13 +137,8 @@ func scanResource(row scanner) (r CloudResource, err error) {
 
 // CloudResources lists the resources of a kind that a cloud has, by name; with
 // gone, also those that it has no more.
-func (q *Queries) CloudResources(ctx context.Context, cloudID int64, kind string, gone bool) (list []CloudResource, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		r, err := scanResource(rows)
-		list = append(list, r)
-		return err
-	}, resourceColumns+`WHERE cloud_id = ? AND kind = ? AND (gone_at = 0 OR ? = 1) ORDER BY name, id`, cloudID, kind, flag(gone))
-	return list, err
+func (q *Queries) CloudResources(ctx context.Context, cloudID int64, kind string, gone bool) ([]CloudResource, error) {
+	return listed(ctx, q, scanResource, resourceColumns+`WHERE cloud_id = ? AND kind = ? AND (gone_at = 0 OR ? = 1) ORDER BY name, id`, cloudID, kind, flag(gone))
 }
 
 // CloudResource finds a resource of a cloud by the opaque id of its href or by

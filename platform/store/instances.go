@@ -81,29 +81,30 @@ func (q *Queries) InstancesOfServer(ctx context.Context, serverID int64) ([]Inst
 	return q.instances(ctx, `WHERE server_id = ? AND declared_at > 0 ORDER BY id`, serverID)
 }
 
-func (q *Queries) instances(ctx context.Context, where string, args ...any) (list []Instance, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		i, err := scanInstance(rows)
-		list = append(list, i)
-		return err
-	}, instanceColumns+where, args...)
-	return list, err
+func (q *Queries) instances(ctx context.Context, where string, args ...any) ([]Instance, error) {
+	return listed(ctx, q, scanInstance, instanceColumns+where, args...)
 }
 
 // DeclareInstance writes what an instance says about itself.
 func (q *Queries) DeclareInstance(ctx context.Context, i Instance, now time.Time) error {
-	public, err := json.Marshal(nonNil(i.PublicIPs))
-	if err != nil {
-		return err
-	}
-	private, err := json.Marshal(nonNil(i.PrivateIPs))
+	public, private, err := i.addresses()
 	if err != nil {
 		return err
 	}
 	_, err = q.exec(ctx, `UPDATE instances SET resource_uid = ?, cloud = ?, image_uid = ?, public_ips = ?, private_ips = ?, rightlink_version = ?,
 		declared_at = CASE WHEN declared_at = 0 THEN ? ELSE declared_at END, updated_at = ? WHERE id = ?`,
-		i.ResourceUID, i.Cloud, i.ImageUID, string(public), string(private), i.RightLinkVersion, millis(now), millis(now), i.ID)
+		i.ResourceUID, i.Cloud, i.ImageUID, public, private, i.RightLinkVersion, millis(now), millis(now), i.ID)
 	return err
+}
+
+// addresses are those of an instance as its row holds them: JSON lists.
+func (i Instance) addresses() (public, private string, err error) {
+	a, err := json.Marshal(nonNil(i.PublicIPs))
+	if err != nil {
+		return "", "", err
+	}
+	b, err := json.Marshal(nonNil(i.PrivateIPs))
+	return string(a), string(b), err
 }
 
 func nonNil(s []string) []string {

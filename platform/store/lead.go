@@ -86,7 +86,7 @@ func (db *DB) hold(ctx context.Context, l Lease, valid time.Time, ttl time.Durat
 		}
 		if (err == nil || time.Until(valid) < ttl/3) && ctx.Err() == nil {
 			lose(ErrLeaseLost)
-			_ = <-done // it was told why
+			<-done //nolint:errcheck // it was told why
 			return ErrLeaseLost
 		}
 	}

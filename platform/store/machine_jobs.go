@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"time"
 )
@@ -104,13 +103,8 @@ func (q *Queries) Leftovers(ctx context.Context) ([]Instance, error) {
 }
 
 // DueJobs lists jobs that can be worked on, the longest due first.
-func (q *Queries) DueJobs(ctx context.Context, limit int, now time.Time) (list []MachineJob, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		j, err := scanJob(rows)
-		list = append(list, j)
-		return err
-	}, jobColumns+`WHERE done_at = 0 AND due_at <= ? AND leased_to <= ? ORDER BY due_at, id LIMIT ?`, millis(now), millis(now), limit)
-	return list, err
+func (q *Queries) DueJobs(ctx context.Context, limit int, now time.Time) ([]MachineJob, error) {
+	return listed(ctx, q, scanJob, jobColumns+`WHERE done_at = 0 AND due_at <= ? AND leased_to <= ? ORDER BY due_at, id LIMIT ?`, millis(now), millis(now), limit)
 }
 
 // LeaseJob takes a job for a while; false when somebody else has it or it is

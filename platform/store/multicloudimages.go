@@ -5,7 +5,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -86,13 +85,8 @@ func (q *Queries) MultiCloudImagesOf(ctx context.Context, templateID int64) ([]M
 		ORDER BY (SELECT is_default FROM st_multi_cloud_images s WHERE s.mci_id = multi_cloud_images.id AND s.server_template_id = ?) DESC, id`, templateID, templateID)
 }
 
-func (q *Queries) mcis(ctx context.Context, where string, args ...any) (list []MultiCloudImage, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		m, err := scanMCI(rows)
-		list = append(list, m)
-		return err
-	}, mciColumns+where, args...)
-	return list, err
+func (q *Queries) mcis(ctx context.Context, where string, args ...any) ([]MultiCloudImage, error) {
+	return listed(ctx, q, scanMCI, mciColumns+where, args...)
 }
 
 // DeleteMultiCloudImage removes an image with its settings.
@@ -134,13 +128,8 @@ func (q *Queries) MCISetting(ctx context.Context, mciID, id int64) (MCISetting, 
 }
 
 // MCISettings lists the settings of an image by cloud.
-func (q *Queries) MCISettings(ctx context.Context, mciID int64) (list []MCISetting, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		s, err := scanMCISetting(rows)
-		list = append(list, s)
-		return err
-	}, settingColumns+`WHERE mci_id = ? ORDER BY cloud_id`, mciID)
-	return list, err
+func (q *Queries) MCISettings(ctx context.Context, mciID int64) ([]MCISetting, error) {
+	return listed(ctx, q, scanMCISetting, settingColumns+`WHERE mci_id = ? ORDER BY cloud_id`, mciID)
 }
 
 // DeleteMCISetting removes a setting.
@@ -178,13 +167,8 @@ func (q *Queries) TemplateImage(ctx context.Context, account, id int64) (Templat
 }
 
 // TemplateImages lists the connections of an account; 0 selects all templates.
-func (q *Queries) TemplateImages(ctx context.Context, account, templateID int64) (list []TemplateImage, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		t, err := scanTemplateImage(rows)
-		list = append(list, t)
-		return err
-	}, templateImageColumns+`WHERE t.account_id = ? AND (i.server_template_id = ? OR ? = 0) ORDER BY i.server_template_id, i.is_default DESC, i.id`, account, templateID, templateID)
-	return list, err
+func (q *Queries) TemplateImages(ctx context.Context, account, templateID int64) ([]TemplateImage, error) {
+	return listed(ctx, q, scanTemplateImage, templateImageColumns+`WHERE t.account_id = ? AND (i.server_template_id = ? OR ? = 0) ORDER BY i.server_template_id, i.is_default DESC, i.id`, account, templateID, templateID)
 }
 
 // DeleteTemplateImage takes an image off a ServerTemplate.

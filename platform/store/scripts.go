@@ -101,13 +101,8 @@ func (q *Queries) ScriptFile(ctx context.Context, scriptID, id int64) (ScriptFil
 }
 
 // ScriptFiles lists the attachments of a script.
-func (q *Queries) ScriptFiles(ctx context.Context, scriptID int64) (list []ScriptFile, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		f, err := scanFile(rows)
-		list = append(list, f)
-		return err
-	}, fileColumns+`WHERE a.right_script_id = ? ORDER BY a.id`, scriptID)
-	return list, err
+func (q *Queries) ScriptFiles(ctx context.Context, scriptID int64) ([]ScriptFile, error) {
+	return listed(ctx, q, scanFile, fileColumns+`WHERE a.right_script_id = ? ORDER BY a.id`, scriptID)
 }
 
 // AddScriptFile attaches stored content to a script.

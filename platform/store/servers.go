@@ -135,13 +135,8 @@ func (q *Queries) ServerByName(ctx context.Context, account int64, name string) 
 }
 
 // Servers lists the servers of an account by name.
-func (q *Queries) Servers(ctx context.Context, account int64) (list []Server, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		s, err := scanServer(rows)
-		list = append(list, s)
-		return err
-	}, serverColumns+`WHERE account_id = ? ORDER BY name`, account)
-	return list, err
+func (q *Queries) Servers(ctx context.Context, account int64) ([]Server, error) {
+	return listed(ctx, q, scanServer, serverColumns+`WHERE account_id = ? ORDER BY name`, account)
 }
 
 // ServerInputs returns the values set on a server itself.

@@ -40,13 +40,8 @@ func (q *Queries) RefreshToken(ctx context.Context, hash []byte) (RefreshToken, 
 }
 
 // RefreshTokens lists a person's tokens in an account, oldest first.
-func (q *Queries) RefreshTokens(ctx context.Context, userID, account int64) (list []RefreshToken, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		t, err := scanRefresh(rows)
-		list = append(list, t)
-		return err
-	}, refreshColumns+`WHERE user_id = ? AND account_id = ? ORDER BY id`, userID, account)
-	return list, err
+func (q *Queries) RefreshTokens(ctx context.Context, userID, account int64) ([]RefreshToken, error) {
+	return listed(ctx, q, scanRefresh, refreshColumns+`WHERE user_id = ? AND account_id = ? ORDER BY id`, userID, account)
 }
 
 // UseRefreshToken notes when a token was last used.

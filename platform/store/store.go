@@ -191,6 +191,16 @@ type failed struct{ err error }
 
 func (f failed) Scan(...any) error { return f.err }
 
+// listed reads every row with scan.
+func listed[T any](ctx context.Context, q *Queries, scan func(scanner) (T, error), query string, args ...any) (list []T, err error) {
+	err = q.each(ctx, func(rows *sql.Rows) error {
+		v, err := scan(rows)
+		list = append(list, v)
+		return err
+	}, query, args...)
+	return list, err
+}
+
 // scanner is what *sql.Row and *sql.Rows share.
 type scanner interface{ Scan(dest ...any) error }
 

@@ -140,13 +140,8 @@ func (q *Queries) ServerTemplateByName(ctx context.Context, account int64, name 
 }
 
 // ServerTemplates lists the templates of an account by name.
-func (q *Queries) ServerTemplates(ctx context.Context, account int64) (list []ServerTemplate, err error) {
-	err = q.each(ctx, func(rows *sql.Rows) error {
-		t, err := scanTemplate(rows)
-		list = append(list, t)
-		return err
-	}, templateColumns+`WHERE account_id = ? ORDER BY name, revision`, account)
-	return list, err
+func (q *Queries) ServerTemplates(ctx context.Context, account int64) ([]ServerTemplate, error) {
+	return listed(ctx, q, scanTemplate, templateColumns+`WHERE account_id = ? ORDER BY name, revision`, account)
 }
 
 // BoundScript is a script at its place in a template.

@@ -83,7 +83,7 @@ func (r *replica) log() string {
 // kill ends it as a power cut would.
 func (r *replica) kill() error {
 	err := r.cmd.Process.Kill()
-	_ = <-r.done // the kill is how it ended
+	<-r.done //nolint:errcheck // the kill is how it ended
 	r.cmd = nil
 	return err
 }
