@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -175,10 +176,11 @@ func (p *Platform) AuditText(ctx context.Context, server string) (string, error)
 // errStranded ends a wait for operational early.
 var errStranded = errors.New("the server is stranded")
 
-// WaitState waits until the server is in the given state and tells each change.
-func (p *Platform) WaitState(ctx context.Context, name, want string) error {
+// WaitState waits until the server is in one of the given states and tells each
+// change.
+func (p *Platform) WaitState(ctx context.Context, name string, want ...string) error {
 	last := ""
-	return Until(ctx, 2*time.Second, fmt.Sprintf("server %q is %s (last state: see above)", name, want), func(ctx context.Context) (bool, error) {
+	return Until(ctx, 2*time.Second, fmt.Sprintf("server %q is %s (last state: see above)", name, strings.Join(want, " or ")), func(ctx context.Context) (bool, error) {
 		s, err := p.Server(ctx, name)
 		if err != nil {
 			return false, err
@@ -187,10 +189,10 @@ func (p *Platform) WaitState(ctx context.Context, name, want string) error {
 			p.env.Say("platform: server %q is %s", name, s.State)
 			last = s.State
 		}
-		if s.State == "stranded" && want != "stranded" {
+		if s.State == "stranded" && !slices.Contains(want, "stranded") {
 			return false, fmt.Errorf("%w: %s", errStranded, name)
 		}
-		return s.State == want, nil
+		return slices.Contains(want, s.State), nil
 	})
 }
 

@@ -49,7 +49,7 @@ func TestChain(t *testing.T) {
 			}
 
 			require.NoError(t, s.Cloud.Terminate(ctx, id))
-			require.NoError(t, s.Platform.WaitState(ctx, role.Name, "decommissioned"))
+			waitDecommissioned(ctx, t, s, role.Name)
 			requireDecommissioned(t, s, role, auditText(ctx, t, s, role.Name))
 		})
 	}

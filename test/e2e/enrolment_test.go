@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/rightimage/packer-plugin-rightimage/test/chain"
 )
 
 // TestCopiedDisk boots an image of an enrolled instance, with the user-data of
@@ -49,7 +48,5 @@ func TestCopiedDisk(t *testing.T) {
 	for _, id := range []string{clone, original} {
 		require.NoError(t, s.Cloud.Terminate(ctx, id))
 	}
-	require.NoError(t, chain.Until(ctx, time.Second, "the original is decommissioned", func(ctx context.Context) (bool, error) {
-		return serverOf(ctx, t, s, server).State == "decommissioned", nil
-	}))
+	waitDecommissioned(ctx, t, s, server)
 }

@@ -46,3 +46,12 @@ func auditText(ctx context.Context, t *testing.T, s *chain.Story, server string)
 	require.NoError(t, err)
 	return text
 }
+
+// waitDecommissioned waits until the agent of a server has decommissioned its
+// machine. Where a test has told the platform of the cloud, discovery may have
+// seen the machine's end already, and the server is inactive again.
+func waitDecommissioned(ctx context.Context, t *testing.T, s *chain.Story, server string) {
+	t.Helper()
+	require.NoError(t, s.Platform.WaitState(ctx, server, "decommissioned", "inactive"))
+	require.Contains(t, auditText(ctx, t, s, server), "→ decommissioned", "the agent of %s told its end", server)
+}

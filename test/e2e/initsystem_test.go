@@ -65,7 +65,7 @@ func killRebootEnd(ctx context.Context, t *testing.T, s *chain.Story, server, id
 	require.Equal(t, 1, strings.Count(audit, "goodbye in"))
 
 	require.NoError(t, s.Cloud.Terminate(ctx, id))
-	require.NoError(t, s.Platform.WaitState(ctx, server, "decommissioned"))
+	waitDecommissioned(ctx, t, s, server)
 	audit = auditText(ctx, t, s, server)
 	requireText(t, s, server, audit, "Completed: Say goodbye")
 	require.Equal(t, 2, strings.Count(audit, "goodbye in"), "one for each end")
