@@ -54,6 +54,8 @@ type Agent struct {
 	// instance and found are what a stage learned, for the status file.
 	instance string
 	found    *detect.Facts
+	// dormant is what foretell says for stage "rightimage".
+	dormant *Outcome
 }
 
 // networkBound is how long a stage waits for an address. The target
@@ -163,6 +165,9 @@ func (a *Agent) end(name string, out Outcome) error {
 			st.Facts = a.found
 		}
 		st.End(name, out.Result, out.Detail, out.Changed)
+		if a.dormant != nil {
+			st.End("rightimage", a.dormant.Result, a.dormant.Detail, nil)
+		}
 		return nil
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/detect"
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/hooks"
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/status"
 )
 
@@ -112,6 +113,52 @@ func TestPlan(t *testing.T) {
 	s, err := status.Load(root)
 	require.NoError(t, err)
 	require.Equal(t, "i-0bbb", s.InstanceID)
+}
+
+// TestForetold: where systemd runs the hooks, the stage before says that the
+// machine is dormant, and rightimage.service does not start. The next boot asks
+// again.
+func TestForetold(t *testing.T) {
+	imds := newMetadata(t, "#!/bin/sh\n")
+	root := newRoot(t)
+	mark := filepath.Join(root, hooks.DormantMark)
+	do(t, root, "key")
+	require.FileExists(t, mark)
+	require.Contains(t, read(t, root, "etc/systemd/system/rightimage.service"), "\nConditionPathExists=!/"+hooks.DormantMark+"\n")
+	s, err := status.Load(root)
+	require.NoError(t, err)
+	require.Len(t, s.Stages, 2)
+	for _, st := range s.Stages {
+		if st.Name == "rightimage" {
+			require.Equal(t, status.Dormant, st.Result)
+			require.Equal(t, "no platform settings in user-data", st.Detail)
+		}
+	}
+
+	boot(t, root, "boot-2")
+	imds.set("/latest/user-data", query)
+	do(t, root, "key")
+	require.NoFileExists(t, mark, "it is not dormant any more")
+	out, _ := do(t, root, "rightimage")
+	require.Equal(t, status.OK, out.Result)
+
+	// Its hook is gone now, so that nobody asks for user-data any more.
+	boot(t, root, "boot-3")
+	imds.reset(nil)
+	do(t, root, "key")
+	require.NotContains(t, imds.requests, "GET /latest/user-data")
+	require.NoFileExists(t, mark)
+}
+
+// TestForetoldNothing: a launch with a platform leaves no mark.
+func TestForetoldNothing(t *testing.T) {
+	newMetadata(t, query)
+	root := newRoot(t)
+	do(t, root, "key")
+	require.NoFileExists(t, filepath.Join(root, hooks.DormantMark))
+	s, err := status.Load(root)
+	require.NoError(t, err)
+	require.Len(t, s.Stages, 1)
 }
 
 // TestDormant: metadata requests are all that happens.

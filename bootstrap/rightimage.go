@@ -41,6 +41,9 @@ func (a *Agent) rightimage(ctx context.Context) (Outcome, error) {
 	if !ok {
 		return Outcome{Result: status.Dormant, Detail: dormantDetail(data)}, nil
 	}
+	if err := a.unmark(); err != nil {
+		return Outcome{}, err
+	}
 	if id, err := c.InstanceID(ctx); err == nil {
 		a.setInstance(id)
 	}

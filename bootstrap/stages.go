@@ -44,11 +44,13 @@ func (a *Agent) key(ctx context.Context) (Outcome, error) {
 	if res.Skipped != "" {
 		out.Result, out.Detail = status.Skipped, res.Skipped
 	}
-	if err != nil || res.InstanceID == "" {
+	if err != nil {
 		return out, err
 	}
-	a.setInstance(res.InstanceID)
-	return out, nil
+	if res.InstanceID != "" {
+		a.setInstance(res.InstanceID)
+	}
+	return out, a.foretell(ctx, c)
 }
 
 // setInstance keys the status file by the instance; end writes it.

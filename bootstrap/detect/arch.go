@@ -4,7 +4,7 @@
 package detect
 
 import (
-	"debug/elf"
+	"encoding/binary"
 	"io"
 	"os"
 	"runtime"
@@ -25,6 +25,17 @@ func (t tree) arch() string {
 	return unknown
 }
 
+// What elf(5) says of the header. Package debug/elf has these numbers too, and a
+// few decompressors that every boot would initialise.
+const (
+	elfMagic        = "\x7fELF"
+	elfLittleEndian = 1
+)
+
+var elfMachines = map[uint16]string{3: "386", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
+
+const elfPPC64 = 21 // of both byte orders; Go and Linux run the little one today
+
 // elfArch reads the first 20 bytes: magic, class, byte order, machine.
 func elfArch(path string) string {
 	if path == "" {
@@ -36,31 +47,17 @@ func elfArch(path string) string {
 	}
 	defer f.Close() //nolint:errcheck // only read
 	h := make([]byte, 20)
-	if _, err := io.ReadFull(f, h); err != nil || string(h[:4]) != elf.ELFMAG {
+	if _, err := io.ReadFull(f, h); err != nil || string(h[:4]) != elfMagic {
 		return ""
 	}
-	little := h[5] == byte(elf.ELFDATA2LSB)
-	machine := elf.Machine(h[18]) | elf.Machine(h[19])<<8
-	if !little {
-		machine = elf.Machine(h[19]) | elf.Machine(h[18])<<8
+	little, machine := h[5] == elfLittleEndian, binary.BigEndian.Uint16(h[18:])
+	if little {
+		machine = binary.LittleEndian.Uint16(h[18:])
 	}
-	switch {
-	case machine == elf.EM_X86_64:
-		return "amd64"
-	case machine == elf.EM_386:
-		return "386"
-	case machine == elf.EM_AARCH64:
-		return "arm64"
-	case machine == elf.EM_ARM:
-		return "arm"
-	case machine == elf.EM_RISCV:
-		return "riscv64"
-	case machine == elf.EM_PPC64 && little:
+	if machine == elfPPC64 && little {
 		return "ppc64le"
-	case machine == elf.EM_S390:
-		return "s390x"
 	}
-	return ""
+	return elfMachines[machine]
 }
 
 // unameArch is uname's word for a Go architecture.

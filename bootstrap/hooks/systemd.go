@@ -26,6 +26,11 @@ const (
 	wantsDir = unitDir + "/multi-user.target.wants"
 )
 
+// DormantMark is the file, below the root, that keeps rightimage.service from
+// starting in this boot: the stage before it has seen that there is nothing to
+// do. Init scripts do not look at it.
+const DormantMark = "run/rightimage/dormant"
+
 // systemd registers units.
 type systemd struct{ m *Manager }
 

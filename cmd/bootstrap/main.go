@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap"
@@ -34,9 +35,17 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// ended is done when the program is told to end, for commands that have to
+// leave something in order. The short stages of every boot have nothing: they
+// can be killed at any instruction, and a handler is a tenth of their cost.
+func (c call) ended(ctx context.Context) (context.Context, context.CancelFunc) {
+	if slices.Contains([]string{"early", "key", "rightboot", "rightscale", "version", "help"}, c.name) {
+		return ctx, func() {}
+	}
+	return signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 }
 
 // errUsage marks mistakes in the arguments.
@@ -74,6 +83,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		},
 		stdout: stdout, stderr: stderr, output: output, name: global.Arg(0), args: global.Args()[1:],
 	}
+	ctx, stop := c.ended(ctx)
+	defer stop()
 	err := c.dispatch(ctx)
 	if err == nil {
 		return exitOK

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/bootstrap/cloud"
+	"github.com/rightimage/packer-plugin-rightimage/bootstrap/hooks"
 )
 
 // cost is what a few processes took, one after another.
@@ -67,7 +68,16 @@ func (b *bench) root(n int) (string, error) {
 			return "", err
 		}
 	}
-	return root, nil
+	return root, enableImage(root)
+}
+
+// imageHook is the link that enables stage 1 under systemd, as "bootstrap
+// register --image" makes it.
+const imageHook = "etc/systemd/system/multi-user.target.wants/" + hooks.Image + ".service"
+
+func enableImage(root string) error {
+	path := filepath.Join(root, imageHook)
+	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink("/etc/systemd/system/"+hooks.Image+".service", path))
 }
 
 // newBoot is what a reboot does: /run is empty and the kernel has a new id.
@@ -98,6 +108,9 @@ func (b *bench) process(ctx context.Context, name string, args ...string) (cost,
 func (b *bench) stages(ctx context.Context, root string, names ...string) (cost, error) {
 	var sum cost
 	for _, n := range names {
+		if _, err := os.Stat(filepath.Join(root, hooks.DormantMark)); n == "rightimage" && err == nil {
+			continue // as the condition of rightimage.service has it
+		}
 		c, err := b.process(ctx, b.bootstrap, "--root", root, n)
 		if err != nil {
 			return sum, err
@@ -131,7 +144,12 @@ func (b *bench) rows() []row {
 	later := func(names []string) func(context.Context, int) (cost, error) {
 		return func(ctx context.Context, n int) (cost, error) {
 			root := filepath.Join(b.work, fmt.Sprintf("root%d", n))
-			if err := newBoot(root, fmt.Sprintf("later-%d", n)); err != nil {
+			// A first boot that has installed RightLink takes stage 1 out.
+			err := os.Remove(filepath.Join(root, imageHook))
+			if errors.Is(err, os.ErrNotExist) {
+				err = nil
+			}
+			if err := errors.Join(err, newBoot(root, fmt.Sprintf("later-%d", n))); err != nil {
 				return cost{}, err
 			}
 			return b.stages(ctx, root, names...)
