@@ -5,6 +5,8 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -99,6 +101,9 @@ func toTarget(ctx context.Context, t *testing.T, s *chain.Story, id string, nth 
 	require.NoError(t, chain.Until(ctx, time.Second, id+" is at multi-user.target", func(context.Context) (bool, error) {
 		// The console grows beyond what the cloud's call returns.
 		text, err := os.ReadFile(filepath.Join(s.Cloud.State, "instances", id, "console.log"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil // the machine is being made
+		}
 		said = reached.FindAllStringSubmatch(string(text), -1)
 		return len(said) >= nth, err
 	}))
