@@ -51,6 +51,7 @@ type Class string
 const (
 	Disk Class = "disk" // the files of the mounted image
 	Raw  Class = "raw"  // the blocks of the disk, what is deleted included
+	Boot Class = "boot" // a machine that was launched from the image
 )
 
 // Check is one thing that has to be true of an image.

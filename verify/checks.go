@@ -6,10 +6,11 @@ package verify
 import "slices"
 
 // Checks returns every check that this package makes, in the order of the
-// documentation. Checks of the raw disk are listed too; package raw makes them.
+// documentation. Those of the raw disk and of a booted machine are listed too;
+// package raw and the boot test of builder/publish make them.
 func Checks() []*Check {
 	return slices.Concat(credentialChecks(), toolChecks(), identityChecks(), hostChecks(), accountChecks(), serverChecks(), diskChecks(), fileChecks(),
-		bootChecks(), networkChecks(), packageChecks(), agentChecks())
+		bootChecks(), networkChecks(), packageChecks(), agentChecks(), liveChecks())
 }
 
 // Find returns the check of that id, nil when there is none.

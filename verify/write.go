@@ -138,8 +138,12 @@ func Markdown() string {
 		if c.Cleans {
 			repairs = "yes"
 		}
-		if c.Class == Raw {
+		switch c.Class {
+		case Raw:
 			about += ", raw disk"
+		case Boot:
+			about += ", boot test"
+		case Disk:
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.ID, c.Severity, about, strings.ReplaceAll(c.Pass, "|", "\\|"), repairs)
 	}

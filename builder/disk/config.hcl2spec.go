@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -86,6 +87,7 @@ type FlatConfig struct {
 	Incremental          *bool                         `mapstructure:"incremental" cty:"incremental" hcl:"incremental"`
 	BlockManifest        *string                       `mapstructure:"block_manifest" cty:"block_manifest" hcl:"block_manifest"`
 	JournalDirectory     *string                       `mapstructure:"journal_directory" cty:"journal_directory" hcl:"journal_directory"`
+	BootTest             *boottest.FlatConfig          `mapstructure:"boot_test" cty:"boot_test" hcl:"boot_test"`
 	WaiversFile          *string                       `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
 	SkipDiskScan         *bool                         `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
 	UploadConcurrency    *int                          `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
@@ -181,6 +183,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"incremental":                &hcldec.AttrSpec{Name: "incremental", Type: cty.Bool, Required: false},
 		"block_manifest":             &hcldec.AttrSpec{Name: "block_manifest", Type: cty.String, Required: false},
 		"journal_directory":          &hcldec.AttrSpec{Name: "journal_directory", Type: cty.String, Required: false},
+		"boot_test":                  &hcldec.BlockSpec{TypeName: "boot_test", Nested: hcldec.ObjectSpec((*boottest.FlatConfig)(nil).HCL2Spec())},
 		"waivers_file":               &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
 		"skip_disk_scan":             &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
 		"upload_concurrency":         &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},

@@ -6,17 +6,12 @@ package ebs
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-)
 
-// tagLocalSSH is the tag with which the local cloud says where the SSH port of a
-// machine is.
-const tagLocalSSH = "rightimage:local-ssh"
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
+)
 
 // address is where the SSH server of a machine is reached.
 type address struct {
@@ -33,8 +28,8 @@ func (s *site) address(ctx context.Context, api instances, id, iface string, por
 	if err := ended(i, types.InstanceStateNameRunning); err != nil {
 		return address{}, &goneError{err}
 	}
-	if a, ok := localAddress(i); ok && s.local {
-		return a, nil
+	if host, port, ok := localcloud.SSH(i); ok && s.local {
+		return address{host, port}, nil
 	}
 	host := map[string]*string{
 		publicIP: i.PublicIpAddress, privateIP: i.PrivateIpAddress, publicDNS: i.PublicDnsName, privateDNS: i.PrivateDnsName,
@@ -47,14 +42,3 @@ func (s *site) address(ctx context.Context, api instances, id, iface string, por
 
 // goneError says that a machine will never answer.
 type goneError struct{ error }
-
-// localAddress reads the local cloud's tag. Only loopback is believed.
-func localAddress(i types.Instance) (address, bool) {
-	host, port, err := net.SplitHostPort(tagOf(i.Tags, tagLocalSSH))
-	if err != nil {
-		return address{}, false
-	}
-	ip, ipErr := netip.ParseAddr(host)
-	n, portErr := strconv.ParseUint(port, 10, 16)
-	return address{host, int(n)}, ipErr == nil && portErr == nil && ip.IsLoopback()
-}

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
@@ -89,7 +88,7 @@ func newFlow(ctx context.Context, c *Config, factory *awsx.Factory, ui packersdk
 		site: &site{
 			region: region, build: uuid.NewString(), created: time.Now(), owed: &ledger.Ledger{}, fresh: freshTime,
 			waiter: wait.Waiter{Delay: time.Duration(c.Polling.DelaySeconds) * time.Second, Attempts: c.Polling.MaxAttempts},
-			local:  onThisMachine(factory.Endpoint(region)), explain: factory.Explain,
+			local:  localcloud.OnThisMachine(factory.Endpoint(region)), explain: factory.Explain,
 			command: func(service, verb string, args ...string) string {
 				return factory.Command(service, region, verb, args...)
 			},
@@ -110,14 +109,4 @@ func (f *flow) ssmEndpoint() string {
 		domain += ".cn"
 	}
 	return "https://ssm." + f.site.region + "." + domain
-}
-
-// onThisMachine reports whether an endpoint is on the loopback interface.
-func onThisMachine(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil || endpoint == "" {
-		return false
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	gossh "golang.org/x/crypto/ssh"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
 )
 
@@ -100,7 +101,7 @@ func TestConnectThroughTheLocalCloudsTag(t *testing.T) {
 	server := newSSHD(t, func(string, gossh.PublicKey) bool { return true })
 	f.site.local = true
 	c.machines["i-1"].PublicIpAddress = aws.String("203.0.113.1")
-	c.machines["i-1"].Tags = []types.Tag{{Key: aws.String(tagLocalSSH), Value: aws.String(server.listener.Addr().String())}}
+	c.machines["i-1"].Tags = []types.Tag{{Key: aws.String(localcloud.TagSSH), Value: aws.String(server.listener.Addr().String())}}
 	require.Equal(t, multistep.ActionContinue, (&connecting{f: f}).Run(t.Context(), state))
 }
 

@@ -4,6 +4,7 @@
 package ebs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	template "github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
@@ -115,14 +118,44 @@ func (f *flow) published(j *step.Job) (publish.Config, error) {
 	if err != nil {
 		return config, err
 	}
+	p, err := keyPlace.Get(j.State)
+	if err != nil {
+		return config, err
+	}
+	f.bootTest(&config.BootTest, p)
 	config.AMIArchitecture = string(image.Architecture)
 	config.TemplateData, config.TemplateContext = data, f.config.ctx
+	config.BuildSecrets = publish.SensitiveValues(f.config.PackerConfig)
 	config.Provenance = map[string]string{
 		"source": aws.ToString(image.ImageId), "source-name": aws.ToString(image.Name), "source-owner": aws.ToString(image.OwnerId),
 	}
-	config.About.Name = f.config.PackerBuildName
+	config.About.Name, config.Maker = f.config.PackerBuildName, "rightimage-ebs"
 	config.About.Source.AMI, config.About.Architecture = aws.ToString(image.ImageId), string(image.Architecture)
 	return config, nil
+}
+
+// bootTest fills in what the template leaves open with what the build machine
+// has: it is reached in the same way.
+func (f *flow) bootTest(t *boottest.Config, p place) {
+	t.InstanceType = cmp.Or(t.InstanceType, f.config.instanceTypes()[0])
+	if t.SubnetID == "" {
+		t.SubnetID = aws.ToString(p.subnets[0].SubnetId)
+		if len(t.SecurityGroupIDs) == 0 {
+			t.SecurityGroupIDs = p.groups
+		}
+	}
+	if t.AssociatePublicIP.ToBoolPointer() == nil && p.publicIP != nil {
+		t.AssociatePublicIP = template.TrileanFromBool(*p.publicIP)
+	}
+	if t.SSHInterface == "" && (p.iface == publicIP || p.iface == privateIP) {
+		t.SSHInterface = p.iface
+	}
+	if len(t.SourceCIDRs) == 0 && len(t.SecurityGroupIDs) == 0 {
+		t.SourceCIDRs = f.config.TemporarySGCIDRs
+	}
+	if f.config.withSSH() {
+		t.SSHUsername = cmp.Or(t.SSHUsername, f.config.Comm.SSHUsername)
+	}
 }
 
 // createImage makes an image of the machine and returns its id at once. EC2 has

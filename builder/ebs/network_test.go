@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
 )
 
 func TestFindPlace(t *testing.T) {
@@ -156,7 +158,7 @@ func TestAddress(t *testing.T) {
 	_, err := s.address(context.Background(), c, "i-1", publicIP, 22)
 	require.ErrorContains(t, err, "no public_ip yet")
 	for value, want := range map[string]string{"127.0.0.1:4022": "127.0.0.1", "198.51.100.1:22": "10.0.0.9", "nonsense": "10.0.0.9", "127.0.0.1:99999": "10.0.0.9"} {
-		m.Tags = []types.Tag{{Key: aws.String(tagLocalSSH), Value: aws.String(value)}}
+		m.Tags = []types.Tag{{Key: aws.String(localcloud.TagSSH), Value: aws.String(value)}}
 		s.local = true
 		got, err := s.address(context.Background(), c, "i-1", privateIP, 22)
 		require.NoError(t, err)

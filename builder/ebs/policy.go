@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
 )
 
 // statement is one part of an IAM policy.
@@ -81,7 +82,10 @@ func IAMPolicy() string {
 	policy := struct {
 		Version   string
 		Statement []statement
-	}{"2012-10-17", append(statements(), statement{"Publish", "Allow", tail, "*"})}
+	}{"2012-10-17", append(statements(),
+		statement{"Publish", "Allow", tail, "*"},
+		statement{"Search", "Allow", []string{"ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"}, "*"},
+		statement{"BootTest", "Allow", boottest.IAMActions(), "*"})}
 	text, err := json.MarshalIndent(policy, "", "  ")
 	if err != nil {
 		return "" // a struct of strings always encodes

@@ -17,6 +17,8 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
+	"github.com/rightimage/packer-plugin-rightimage/internal/publicip"
 )
 
 // problems collects what is wrong with a template.
@@ -74,7 +76,10 @@ func (c *Config) prepare() []error {
 
 func (c *Config) setDefaults() {
 	c.Comm.Type = cmp.Or(c.Comm.Type, "ssh")
-	c.PublicIPURL = cmp.Or(c.PublicIPURL, defaultPublicIPURL)
+	c.PublicIPURL = cmp.Or(c.PublicIPURL, publicip.DefaultURL)
+	if c.SSHInterface == sessionManager { // no way in from here but through a tunnel
+		c.BootTest.Connect = cmp.Or(c.BootTest.Connect, boottest.Console)
+	}
 	if c.spot() {
 		c.SpotAllocationStrategy = cmp.Or(c.SpotAllocationStrategy, defaultStrategy)
 	}
@@ -183,7 +188,7 @@ func (c *Config) checkNetwork(p *problems) {
 		}
 	}
 	if why := checkEchoURL(c.PublicIPURL); why != "" {
-		p.add("public_ip_url", why, "use an https URL such as "+defaultPublicIPURL)
+		p.add("public_ip_url", why, "use an https URL such as "+publicip.DefaultURL)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
 )
 
 func valid() map[string]any {
@@ -127,6 +129,6 @@ func TestOnThisMachine(t *testing.T) {
 	for url, want := range map[string]bool{
 		"http://127.0.0.1:4566": true, "http://localhost:4566": true, "http://[::1]:1": true, "": false, "https://ec2.us-east-1.amazonaws.com": false, "http://10.0.0.1": false,
 	} {
-		require.Equal(t, want, onThisMachine(url), url)
+		require.Equal(t, want, localcloud.OnThisMachine(url), url)
 	}
 }

@@ -6,19 +6,16 @@ package ebs
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
+	"github.com/rightimage/packer-plugin-rightimage/internal/publicip"
 )
 
-const (
-	defaultPublicIPURL = "https://checkip.amazonaws.com"
-	loopbackBlock      = "127.0.0.0/8"
-	echoTimeout        = 10 * time.Second
-	echoTries          = 3
-)
+// echoTries is how often this machine's public address is asked for.
+const echoTries = 3
 
 // openTo returns the CIDR blocks that a temporary security group lets in: those
 // of the template; this machine's loopback when the cloud is on it; the VPC's
@@ -31,7 +28,7 @@ func (s *site) openTo(ctx context.Context, client *http.Client, c NetworkConfig,
 	case len(c.TemporarySGCIDRs) > 0:
 		return c.TemporarySGCIDRs, nil
 	case s.local:
-		return []string{loopbackBlock}, nil
+		return []string{localcloud.LoopbackBlock}, nil
 	case p.iface == privateIP || p.iface == privateDNS:
 		return p.vpcCIDRs, nil
 	}
@@ -40,7 +37,7 @@ func (s *site) openTo(ctx context.Context, client *http.Client, c NetworkConfig,
 	w.Attempts, w.Delay, w.Deadline = echoTries, time.Second, 0
 	var last error
 	err := w.Until(ctx, "the public address of this machine", func(ctx context.Context) (bool, error) {
-		addr, last = publicAddress(ctx, client, c.PublicIPURL)
+		addr, last = publicip.Lookup(ctx, client, c.PublicIPURL)
 		return last == nil, nil
 	})
 	if err != nil {
@@ -50,31 +47,4 @@ func (s *site) openTo(ctx context.Context, client *http.Client, c NetworkConfig,
 		return nil, fmt.Errorf("find this machine's public address: %w: set temporary_security_group_source_cidrs, or another public_ip_url", err)
 	}
 	return []string{netip.PrefixFrom(addr, addr.BitLen()).String()}, nil
-}
-
-// publicAddress asks a service which address it sees.
-func publicAddress(ctx context.Context, client *http.Client, url string) (netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, echoTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer resp.Body.Close() //nolint:errcheck // it was only read
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return netip.Addr{}, fmt.Errorf("%s answers %s", url, resp.Status)
-	}
-	addr, err := netip.ParseAddr(strings.TrimSpace(string(body)))
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%s answers %q, which is no address", url, clip(string(body), 40))
-	}
-	return addr.Unmap(), nil
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/localcloud"
 )
 
 // Limits of the service, with their sources.
@@ -67,7 +69,7 @@ func checkEchoURL(s string) string {
 	if err != nil || u.Host == "" {
 		return fmt.Sprintf("%q is no URL", s)
 	}
-	if u.Scheme == "https" || u.Scheme == "http" && onThisMachine(s) {
+	if u.Scheme == "https" || u.Scheme == "http" && localcloud.OnThisMachine(s) {
 		return ""
 	}
 	return fmt.Sprintf("%q is not https", s)

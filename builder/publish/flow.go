@@ -58,10 +58,10 @@ func (p *Publisher) publish(ctx context.Context, first func(context.Context, *bu
 	}
 	err := b.run(ctx, []part{
 		{"image", first},
+		{"search", p.searchSnapshots},
+		{"boot test", p.bootTest},
 		{"copies", p.copyAll},
 		{"check", p.readBack},
-		// A boot test of the first image belongs here: everything is there, and
-		// nobody else can see it yet.
 		{"names", p.takeNames},
 		{"attributes", p.setAttributes},
 		{"sharing", p.share},
@@ -76,7 +76,7 @@ func (p *Publisher) publish(ctx context.Context, first func(context.Context, *bu
 	// From here on the new images stay, and what they replace goes.
 	b.owed.ForgiveAll()
 	result := p.result(b)
-	result.Left = p.retire(ctx, b)
+	result.Left = append(b.left, p.retire(ctx, b)...)
 	return result, nil
 }
 
@@ -94,6 +94,8 @@ type build struct {
 	// first is an image that is only there to be copied, encrypted; else nil.
 	first   *image
 	seconds map[string]float64
+	// left could not be removed although it did not matter for the image.
+	left []string
 }
 
 func newBuild() *build {

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
@@ -58,6 +59,7 @@ func open(c *matrix.Cloud) publish.Config {
 	p := full(c)
 	p.RegionStrategy, p.EncryptionConfig, p.ForceDeregister, p.ForceDeleteSnapshot = "upload", publish.EncryptionConfig{}, false, false
 	p.ShareConfig = publish.ShareConfig{AMIGroups: []string{"all"}, SnapshotGroups: []string{"all"}}
+	p.BootTest.Enabled = config.TriFalse // no machine boots here; see package boottest
 	return p
 }
 

@@ -3,7 +3,11 @@
 
 package publish
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
+)
 
 // IAMActions are the IAM actions of the calls that publishing makes with all
 // its options: those of ports.go. EC2 checks ec2:CreateTags also for tags given
@@ -54,7 +58,8 @@ func keyActions() []string {
 }
 
 // IAMPolicy is the policy that publishing needs with all its options, as a JSON
-// document. The second statement is for kms_key_id and region_kms_key_ids.
+// document. BootTest is for boot_test, KeysOfOnesOwn for kms_key_id and
+// region_kms_key_ids.
 func IAMPolicy() string {
 	type statement struct {
 		Sid      string
@@ -67,6 +72,7 @@ func IAMPolicy() string {
 		Statement []statement
 	}{"2012-10-17", []statement{
 		{"Publish", "Allow", IAMActions(), "*"},
+		{"BootTest", "Allow", boottest.IAMActions(), "*"},
 		{"KeysOfOnesOwn", "Allow", keyActions(), "*"},
 	}}
 	text, err := json.MarshalIndent(policy, "", "  ")

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/boottest"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/wait"
 )
@@ -33,12 +34,15 @@ type region struct {
 	attributes attributeKeeper
 	account    accountReader
 	parameters parameterKeeper
+	machines   boottest.Control
 	// notYet is how long "not found" is no answer after a creation.
 	notYet time.Duration
 	// explain adds what a person can do about a failed call.
 	explain func(op, region string, err error) error
 	// flags is what every command for a person ends with.
 	flags []string
+	// endpoint is the URL of the cloud when it is not AWS.
+	endpoint string
 
 	// old is the image of the same name that the precheck found, and that is to
 	// be replaced; replaced are those that were, returned the ids of those that
@@ -51,9 +55,9 @@ type region struct {
 func newRegion(f *awsx.Factory, name string, notYet time.Duration) *region {
 	r := &region{name: name, blocks: f.EBS(name), parameters: f.SSM(name), notYet: notYet, explain: f.Explain, returned: map[string]string{}}
 	control := f.EC2(name)
-	r.snapshots, r.images, r.attributes, r.account = control, control, control, control
-	if url := f.Endpoint(name); url != "" {
-		r.flags = append(r.flags, "--endpoint-url", url)
+	r.snapshots, r.images, r.attributes, r.account, r.machines = control, control, control, control, control
+	if r.endpoint = f.Endpoint(name); r.endpoint != "" {
+		r.flags = append(r.flags, "--endpoint-url", r.endpoint)
 	}
 	if profile := f.Profile(); profile != "" {
 		r.flags = append(r.flags, "--profile", profile)

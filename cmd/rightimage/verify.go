@@ -25,10 +25,12 @@ const verifyHelp = `Find what must not be in a public image, and what would keep
 passwords, histories, identity, debris, drivers and boot loaders that fail in EC2.
 It only reads. ROOT is a directory: a mounted disk, a chroot, or / for this machine.
 A raw disk is searched below its file systems as well (deleted files, journals, swap,
-gaps), and then mounted read-only, which needs root.
+gaps), and then mounted read-only, which needs root. An AMI or a snapshot is read
+through the EBS direct APIs, only the blocks that it has.
 
     rightimage verify /mnt/image
     rightimage verify disk.raw --waivers waivers.yaml --format html --output report.html
+    rightimage verify ami-0123456789abcdef0 --region eu-west-1
     rightimage verify / --private --fail-on warning
     DB_PASSWORD=… rightimage verify disk.raw --secret-env DB_PASSWORD
 
@@ -56,20 +58,23 @@ type verifyFlags struct {
 	secretEnv      []string
 	secretsFile    string
 	noRaw, noTree  bool
+	region         string
+	profile        string
+	tempDir        string
 	list           bool
 }
 
 func verifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify ROOT|DISK.raw",
+		Use:   "verify ROOT|DISK.raw|AMI|SNAPSHOT",
 		Short: "Check an image before it becomes public",
 		Long:  verifyHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if f.list {
 				return noArguments(cmd, args)
 			}
-			return oneArgument("the directory of the image, or a raw disk")(cmd, args)
+			return oneArgument("the directory of the image, a raw disk, or the id of an AMI or snapshot")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.list {
@@ -93,6 +98,9 @@ func verifyCommand() *cobra.Command {
 	flags.StringVar(&f.secretsFile, "secrets-file", "", "`file` of secrets to be searched for, as NAME=VALUE lines")
 	flags.BoolVar(&f.noRaw, "no-raw", false, "do not search the blocks of a raw disk")
 	flags.BoolVar(&f.noTree, "no-mount", false, "search only the blocks of a raw disk, which needs no root")
+	flags.StringVar(&f.region, "region", "", "region of the AMI or snapshot (default: AWS_REGION, or the profile's)")
+	flags.StringVar(&f.profile, "profile", "", "profile of the shared configuration files")
+	flags.StringVar(&f.tempDir, "temp-directory", "", "directory for the copy of an AMI or snapshot whose files are looked at (default: TMPDIR)")
 	flags.BoolVar(&f.list, "list", false, "list the checks")
 	cmd.SetUsageTemplate(wideUsage)
 	return cmd
@@ -183,21 +191,12 @@ func runVerify(cmd *cobra.Command, target string, f verifyFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	info, err := os.Stat(target)
-	if err != nil {
-		return err
-	}
 	ui := newProgress(cmd.ErrOrStderr())
 	defer ui.Close()
 	o.Progress = func(p verify.Progress) {
 		ui.Line(fmt.Sprintf("%d files, %d MiB, %d findings so far", p.Files, p.Bytes>>20, p.Findings))
 	}
-	var report *verify.Report
-	if info.IsDir() {
-		report, err = verify.Run(cmd.Context(), target, o)
-	} else {
-		report, err = f.disk(cmd.Context(), target, o, ui)
-	}
+	report, err := f.look(cmd.Context(), target, o, ui)
 	if err != nil {
 		return err
 	}
@@ -212,13 +211,33 @@ func runVerify(cmd *cobra.Command, target string, f verifyFlags) error {
 	return nil
 }
 
+// look verifies whatever the target is. A file that is called like an AMI is a
+// file.
+func (f verifyFlags) look(ctx context.Context, target string, o verify.Options, ui *progress) (*verify.Report, error) {
+	info, err := os.Stat(target)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && inCloud.MatchString(target):
+		return f.cloud(ctx, target, o, ui)
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return verify.Run(ctx, target, o)
+	}
+	return f.disk(ctx, target, o, ui)
+}
+
+// rawOptions say how blocks are searched.
+func (f verifyFlags) rawOptions(o verify.Options, ui *progress) raw.Options {
+	return raw.Options{Public: o.Public, Needles: o.Needles, Waivers: o.Waivers, Now: o.Now, Progress: func(done, total int64) {
+		ui.Line(fmt.Sprintf("blocks of the disk: %d of %d MiB", done>>20, total>>20))
+	}}
+}
+
 // disk looks at a raw disk from below and from above.
 func (f verifyFlags) disk(ctx context.Context, path string, o verify.Options, ui *progress) (*verify.Report, error) {
 	report := &verify.Report{Target: path, Public: o.Public, Findings: []verify.Finding{}}
 	if !f.noRaw {
-		below, err := raw.Run(ctx, path, raw.Options{Public: o.Public, Needles: o.Needles, Waivers: o.Waivers, Now: o.Now, Progress: func(done, total int64) {
-			ui.Line(fmt.Sprintf("blocks of the disk: %d of %d MiB", done>>20, total>>20))
-		}})
+		below, err := raw.Run(ctx, path, f.rawOptions(o, ui))
 		if err != nil {
 			return nil, err
 		}

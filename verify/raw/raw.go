@@ -9,6 +9,8 @@ package raw
 import (
 	"context"
 	"fmt"
+	"io"
+	"iter"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/parttable"
@@ -35,16 +37,34 @@ type Options struct {
 // Run looks at a raw disk. It only reads, and needs no privileges but to read
 // the file.
 func Run(ctx context.Context, path string, o Options) (*verify.Report, error) {
-	started := time.Now()
-	if o.Now.IsZero() {
-		o.Now = started
-	}
 	d, err := sparse.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close() //nolint:errcheck // only read
-	s := &scan{disk: d, o: o, report: &verify.Report{Target: path, Public: o.Public, Findings: []verify.Finding{}}}
+	return Search(ctx, d, path, o)
+}
+
+// Disk is what is looked at: a raw file (*sparse.Disk), or a snapshot that is
+// read from afar.
+type Disk interface {
+	io.ReaderAt
+	// Size and BlockSize are in bytes.
+	Size() int64
+	BlockSize() int64
+	// Blocks yields the blocks that may hold data, ascending.
+	Blocks() iter.Seq2[int64, error]
+	// Read fills buf with one block.
+	Read(index int64, buf []byte) error
+}
+
+// Search looks at a disk that is open; target is how the report calls it.
+func Search(ctx context.Context, d Disk, target string, o Options) (*verify.Report, error) {
+	started := time.Now()
+	if o.Now.IsZero() {
+		o.Now = started
+	}
+	s := &scan{disk: d, o: o, report: &verify.Report{Target: target, Public: o.Public, Findings: []verify.Finding{}}}
 	for _, c := range verify.Checks() {
 		if c.Class == verify.Raw {
 			s.report.Checks = append(s.report.Checks, c.ID)
@@ -63,7 +83,7 @@ func Run(ctx context.Context, path string, o Options) (*verify.Report, error) {
 
 // scan is one run.
 type scan struct {
-	disk   *sparse.Disk
+	disk   Disk
 	o      Options
 	report *verify.Report
 	areas  []area

@@ -35,6 +35,9 @@ source "rightimage-disk" "public" {
   family          = "public"
   ssm_parameter   = "/images/public"
   catalogue_file  = "${var.output}/catalogue.json"
+  boot_test {
+    enabled = false # this cloud boots no machines
+  }
   aws_polling {
     delay_seconds = 1
   }
