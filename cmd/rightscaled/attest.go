@@ -42,7 +42,7 @@ func (a *app) serverExpect() *cobra.Command {
 				return errors.New("--any: no instance id may stand beside it")
 			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if err := s.Expect(cmd.Context(), fleet.DefaultAccount, name, store.Expected{Instances: ids, AnyAge: anyAge}); err != nil {
+				if err := s.Expect(cmd.Context(), byOperator(), name, store.Expected{Instances: ids, AnyAge: anyAge}); err != nil {
 					return err
 				}
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "server %q expects %s\n", name, expectation(ids))

@@ -214,7 +214,7 @@ func showCloud(w io.Writer, v launch.CloudView, images []store.Image) error {
 }
 
 func (a *app) cloudRemove() *cobra.Command {
-	return &cobra.Command{
+	return a.jsonFlag(&cobra.Command{
 		Use: "remove NAME", Short: "Forget a cloud", Args: cobra.ExactArgs(1),
 		Long: "Forgets a cloud, its images, and the instances in it that no server has. It ends no\nmachine; a cloud that servers use stays.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -222,11 +222,10 @@ func (a *app) cloudRemove() *cobra.Command {
 				if err := m.RemoveCloud(ctx, fleet.DefaultAccount, args[0], operator()); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed cloud %q\n", args[0])
-				return err
+				return a.tell(cmd, map[string]any{"cloud": args[0], "action": "remove"}, "removed cloud %q\n", args[0])
 			})
 		},
-	}
+	})
 }
 
 func (a *app) cloudDiscover() *cobra.Command {

@@ -99,7 +99,7 @@ func (a *app) serverSet() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := s.UpdateServer(cmd.Context(), fleet.By{Account: fleet.DefaultAccount, Who: operator()}, server.ID, fleet.ServerPatch{Launch: p}); err != nil {
+				if err := s.UpdateServer(cmd.Context(), byOperator(), server.ID, fleet.ServerPatch{Launch: p}); err != nil {
 					return err
 				}
 				if a.json {
@@ -217,8 +217,8 @@ func (a *app) serverAct(use, short, long string, wait *time.Duration, do func(co
 					return err
 				}
 				if wait == nil {
-					_, err := fmt.Fprintf(cmd.OutOrStdout(), "asked the cloud to %s the machine of server %q\n", action, server.Name)
-					return err
+					return a.tell(cmd, map[string]any{"server": server.Name, "action": action, "instance": fleet.NameOf(inst)},
+						"asked the cloud to %s the machine of server %q\n", action, server.Name)
 				}
 				return a.settle(cmd, m, server.Name, action, inst.ID, *wait)
 			})
@@ -272,7 +272,7 @@ func (a *app) serverReboot() *cobra.Command {
 func (a *app) relaunchMachine(cmd *cobra.Command, m *launch.Service, server store.Server, enrolment string, wait time.Duration) error {
 	ctx := cmd.Context()
 	if enrolment != "" {
-		if err := m.Fleet.SetEnrolment(ctx, fleet.DefaultAccount, server.Name, enrolment); err != nil {
+		if err := m.Fleet.SetEnrolment(ctx, byOperator(), server.Name, enrolment); err != nil {
 			return err
 		}
 	}

@@ -70,22 +70,33 @@ func operator() string {
 	return "command line"
 }
 
+// byOperator is operator in the account that the command line works on.
+func byOperator() fleet.By { return fleet.By{Account: fleet.DefaultAccount, Who: operator()} }
+
 // awaitScript waits until the agent says how the script ended.
 func (a *app) awaitScript(cmd *cobra.Command, s *fleet.Service, id int64, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), limit)
 	defer cancel()
+	v, err := ended(ctx, s, id)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("the script has not ended within %s; \"rightscaled audit show %d\" shows its output", limit, id)
+	case err != nil:
+		return err
+	}
+	return a.printRun(cmd, v, strings.HasPrefix(v.Summary, "Aborted: "))
+}
+
+// ended waits for the audit entry of a script that has ended.
+func ended(ctx context.Context, s *fleet.Service, id int64) (fleet.AuditView, error) {
 	for {
 		v, err := s.AuditEntry(ctx, fleet.DefaultAccount, id)
-		if err != nil && ctx.Err() == nil {
-			return err
-		}
-		done, failed := strings.HasPrefix(v.Summary, "Completed: "), strings.HasPrefix(v.Summary, "Aborted: ")
-		if done || failed {
-			return a.printRun(cmd, v, failed)
+		if err != nil || strings.HasPrefix(v.Summary, "Completed: ") || strings.HasPrefix(v.Summary, "Aborted: ") {
+			return v, err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the script has not ended within %s; \"rightscaled audit show %d\" shows its output", limit, id)
+			return v, ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -106,19 +117,18 @@ func (a *app) printRun(cmd *cobra.Command, v fleet.AuditView, failed bool) error
 
 func (a *app) serverShutdown() *cobra.Command {
 	var kind string
-	cmd := &cobra.Command{
+	cmd := a.jsonFlag(&cobra.Command{
 		Use: "shutdown NAME --kind reboot|stop|terminate", Short: "Decommission a server's instance and shut it down", Args: cobra.ExactArgs(1),
 		Long: "Asks the agent to run the decommission scripts and then to reboot the machine or\nto power it off. Terminated means that the platform is done with the instance; to\nremove the machine itself is the cloud's task.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if err := s.Shutdown(cmd.Context(), fleet.DefaultAccount, args[0], kind); err != nil {
+				if err := s.Shutdown(cmd.Context(), byOperator(), args[0], kind); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "asked the instance of server %q to %s\n", args[0], kind)
-				return err
+				return a.tell(cmd, map[string]any{"server": args[0], "action": kind}, "asked the instance of server %q to %s\n", args[0], kind)
 			})
 		},
-	}
+	})
 	cmd.Flags().StringVar(&kind, "kind", "", "reboot, stop or terminate")
 	_ = cmd.MarkFlagRequired("kind")
 	return cmd
@@ -131,7 +141,7 @@ func (a *app) serverTag() *cobra.Command {
 		Long: "Tags are namespace:predicate=value, or plain words. Adding one replaces that of the\nsame namespace and predicate. The tags belong to the current instance.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				tags, err := s.TagServer(cmd.Context(), fleet.DefaultAccount, args[0], add, remove)
+				tags, err := s.TagServer(cmd.Context(), byOperator(), args[0], add, remove)
 				if err != nil {
 					return err
 				}
@@ -172,7 +182,7 @@ func (a *app) login() *cobra.Command {
 				u.ExpiresAt = time.Now().Add(lasts)
 			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				return s.SetLoginUser(cmd.Context(), fleet.DefaultAccount, u)
+				return s.SetLoginUser(cmd.Context(), byOperator(), u)
 			})
 		},
 	}
@@ -183,7 +193,7 @@ func (a *app) login() *cobra.Command {
 		Use: "remove USER", Short: "Shut a person out", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				return s.RemoveLoginUser(cmd.Context(), fleet.DefaultAccount, args[0])
+				return s.RemoveLoginUser(cmd.Context(), byOperator(), args[0])
 			})
 		},
 	}

@@ -113,6 +113,15 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// tell says what was done: a line, or the fields as JSON.
+func (a *app) tell(cmd *cobra.Command, fields map[string]any, format string, args ...any) error {
+	if a.json {
+		return printJSON(cmd.OutOrStdout(), fields)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return err
+}
+
 // table prints rows in columns.
 func table(w io.Writer, head string, rows ...string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -158,7 +158,7 @@ func (a *app) runServe(ctx context.Context, s *fleet.Service, o serveOptions, lo
 		log.Warn("instances of any cloud account may enrol with a token; name yours with --allow-account")
 	}
 	m, machines := metrics.New(), launch.New(s, log)
-	ui, err := web.New(s, access.New(s.DB, s.Now), web.Options{Log: log, Machines: machines})
+	ui, err := web.New(s, access.New(s.DB, s.Now), web.Options{Log: log, Machines: machines, Clouds: machines})
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}

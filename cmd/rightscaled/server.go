@@ -56,7 +56,7 @@ func (a *app) serverCreate() *cobra.Command {
 		Example: "  rightscaled server create db-1 --server-template \"Example database\" \\\n    --input DB_PORT=text:6380 --input DB_PASSWORD=cred:DB_PASSWORD",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			spec.Name = args[0]
+			spec.Name, spec.By = args[0], operator()
 			if spec.Inputs, err = parseInputs(inputs); err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func (a *app) serverUserData() *cobra.Command {
 				return fmt.Errorf("--form: %w", err)
 			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				doc, err := s.UserData(cmd.Context(), fleet.DefaultAccount, args[0], f, host)
+				doc, err := s.UserData(cmd.Context(), byOperator(), args[0], f, host)
 				if err != nil {
 					return err
 				}
@@ -245,7 +245,7 @@ func (a *app) serverRelaunch() *cobra.Command {
 				if m.CanLaunch(ctx, server) {
 					return a.relaunchMachine(cmd, m, server, enrolment, wait)
 				}
-				if _, err := m.Fleet.RelaunchServer(ctx, fleet.DefaultAccount, args[0], enrolment); err != nil {
+				if _, err := m.Fleet.RelaunchServer(ctx, byOperator(), args[0], enrolment); err != nil {
 					return err
 				}
 				return a.printServer(cmd, m.Fleet, args[0], "new token for")
@@ -259,18 +259,17 @@ func (a *app) serverRelaunch() *cobra.Command {
 
 func (a *app) serverDelete() *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{
+	cmd := a.jsonFlag(&cobra.Command{
 		Use: "delete NAME", Short: "Delete a server; its audit trail stays", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if err := s.DeleteServer(cmd.Context(), fleet.DefaultAccount, args[0], force); err != nil {
+				if err := s.DeleteServer(cmd.Context(), byOperator(), args[0], force); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "deleted server %q\n", args[0])
-				return err
+				return a.tell(cmd, map[string]any{"server": args[0], "action": "delete"}, "deleted server %q\n", args[0])
 			})
 		},
-	}
+	})
 	cmd.Flags().BoolVar(&force, "force", false, "also while its instance lives; the instance is shut out")
 	return cmd
 }

@@ -48,6 +48,10 @@ const uploadHelp = `Reads a ServerTemplate in the YAML form of the right_st tool
 script), and stores it. A ServerTemplate or RightScript of the same name is
 replaced; servers take the new one at their next boot.
 
+MultiCloudImages that are written out are made or changed too, with their tags and
+settings; the first one is the default of the ServerTemplate. Settings of clouds that
+the file does not name stay. A file that names no MultiCloudImage changes none.
+
 All problems of all files are told at once, each with its file and line.`
 
 func (a *app) serverTemplate() *cobra.Command {
@@ -73,7 +77,7 @@ func (a *app) upload(cmd *cobra.Command, path string) error {
 		return err
 	}
 	return a.with(cmd.Context(), func(s *fleet.Service) error {
-		if _, err := s.UploadTemplate(cmd.Context(), fleet.DefaultAccount, tmpl); err != nil {
+		if _, err := s.UploadTemplate(cmd.Context(), byOperator(), tmpl); err != nil {
 			return err
 		}
 		view, err := viewTemplateByName(cmd.Context(), s, tmpl.Name)

@@ -52,7 +52,7 @@ func (a *app) instance() *cobra.Command {
 	})
 	list.Flags().BoolVar(&raw, "raw", false, "only those that no server has")
 	list.Flags().BoolVar(&living, "living", false, "only those that have not ended")
-	return group("instance", "Instances: machines, enrolled or found", "", list)
+	return group("instance", "Instances: machines, enrolled or found", "", list, a.instanceRunScript())
 }
 
 func (a *app) audit() *cobra.Command {
@@ -83,9 +83,9 @@ func (a *app) auditList() *cobra.Command {
 				}
 				rows := make([]string, len(entries))
 				for i, v := range entries {
-					rows[i] = fmt.Sprintf("%d\t%s\t%s\t%s\t%d", v.ID, v.At.Format(clockForm), v.Server, v.Summary, v.DetailSize)
+					rows[i] = fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%d", v.ID, v.At.Format(clockForm), dash(v.Server), dash(v.UserEmail), v.Summary, v.DetailSize)
 				}
-				return table(cmd.OutOrStdout(), "ID\tTIME\tSERVER\tSUMMARY\tDETAIL", rows...)
+				return table(cmd.OutOrStdout(), "ID\tTIME\tSERVER\tBY\tSUMMARY\tDETAIL", rows...)
 			})
 		},
 	})
@@ -135,7 +135,7 @@ func (a *app) auditShow() *cobra.Command {
 				if a.json {
 					return printJSON(cmd.OutOrStdout(), v)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "id       %d\ntime     %s\nserver   %s\nauditee  %s\nsummary  %s\n\n%s", v.ID, v.At.Format(clockForm), v.Server, v.AuditeeHref, v.Summary, *v.Detail)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "id       %d\ntime     %s\nserver   %s\nby       %s\nauditee  %s\nsummary  %s\n\n%s", v.ID, v.At.Format(clockForm), v.Server, dash(v.UserEmail), v.AuditeeHref, v.Summary, *v.Detail)
 				return err
 			})
 		},
@@ -144,7 +144,7 @@ func (a *app) auditShow() *cobra.Command {
 
 func (a *app) credential() *cobra.Command {
 	var description string
-	set := &cobra.Command{
+	set := a.jsonFlag(&cobra.Command{
 		Use: "set NAME", Short: "Store a credential; the value comes from standard input", Args: cobra.ExactArgs(1),
 		Long:    "Stores a secret value, encrypted, for inputs of the form cred:NAME. The value is\nread from standard input, without the line end after it, so that it is in no\ncommand line. An instance gets it with its scripts only.",
 		Example: "  printf %s \"$PASSWORD\" | rightscaled credential set DB_PASSWORD",
@@ -158,14 +158,13 @@ func (a *app) credential() *cobra.Command {
 				return fmt.Errorf("standard input is empty; try: printf %%s VALUE | rightscaled credential set %s", args[0])
 			}
 			return a.with(cmd.Context(), func(s *fleet.Service) error {
-				if err := s.SetCredential(cmd.Context(), fleet.DefaultAccount, args[0], description, secret.String(value)); err != nil {
+				if err := s.SetCredential(cmd.Context(), byOperator(), args[0], description, secret.String(value)); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "stored credential %q\n", args[0])
-				return err
+				return a.tell(cmd, map[string]any{"credential": args[0], "action": "set"}, "stored credential %q\n", args[0])
 			})
 		},
-	}
+	})
 	set.Flags().StringVar(&description, "description", "", "what it is for")
 	list := a.jsonFlag(&cobra.Command{
 		Use: "list", Short: "List the names of credentials", Args: cobra.NoArgs,

@@ -93,6 +93,14 @@ func (s *Service) Refresh(ctx context.Context, token secret.String, account int6
 	return p, s.DB.InTx(ctx, func(q *store.Queries) error { return q.UseRefreshToken(ctx, t.ID, s.Now()) })
 }
 
+// Switch is the same person in another account, with the roles there.
+func (s *Service) Switch(ctx context.Context, p Principal, account int64) (Principal, error) {
+	if p.Kind != KindUser {
+		return Principal{}, ErrUnauthorized
+	}
+	return s.principal(ctx, p.UserID, account, 0, ErrUnauthorized)
+}
+
 // principal reads the roles of the moment; without any, the caller is nobody.
 func (s *Service) principal(ctx context.Context, userID, account, refresh int64, nobody error) (Principal, error) {
 	u, err := s.DB.User(ctx, userID, account)

@@ -5,19 +5,27 @@ package api
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 )
 
 // seen counts what the platform tells an Observer.
-type seen struct{ refused, requests int }
+type seen struct {
+	refused, requests int
+	routes            []string
+}
 
-func (s *seen) Request(string, string, int, time.Duration) { s.requests++ }
-func (s *seen) Refused(string)                             { s.refused++ }
+func (s *seen) Request(method, route string, status int, _ time.Duration) {
+	s.requests++
+	s.routes = append(s.routes, fmt.Sprint(method, " ", route, " ", status))
+}
+func (s *seen) Refused(string) { s.refused++ }
 
 func TestRate(t *testing.T) {
 	o := &seen{}
@@ -66,4 +74,17 @@ func TestRateForgets(t *testing.T) {
 		require.True(t, a.allow(fmt.Sprint(i), 1, 1))
 	}
 	require.LessOrEqual(t, len(a.buckets), maxBuckets)
+}
+
+// Requests to the dashboard are told by the pattern of their page, as those to
+// the API are.
+func TestObserverLearnsPatterns(t *testing.T) {
+	w, o := start(t), &seen{}
+	ui := chi.NewRouter()
+	ui.Get("/ui/servers/{id}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	h := New(w.fleet, Options{Log: slog.New(slog.DiscardHandler), Observer: o, UI: ui}).root()
+	for _, path := range []string{"/ui/servers/7", "/ui/nothing", "/api/health-check", "/api/servers/7"} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+	}
+	require.Equal(t, []string{"GET /ui/servers/{id} 418", "GET  404", "GET /api/health-check 200", "GET /api/servers/{id} 400"}, o.routes)
 }

@@ -56,6 +56,7 @@ type Server struct {
 	hub   *router.Hub
 	// access knows the people.
 	access *access.Service
+	pace   pace
 	// draining is set when the server has begun to stop.
 	draining atomic.Bool
 }
@@ -66,7 +67,7 @@ func New(f *fleet.Service, opt Options) *Server {
 		opt.Observer = unobserved{}
 	}
 	return &Server{fleet: f, opt: opt, limit: attempts.New(wrongLogins, f.Now), admit: newAdmission(opt.Observer), hub: router.New(events{f}, opt.Log),
-		access: access.New(f.DB, func() time.Time { return f.Now() })}
+		access: access.New(f.DB, func() time.Time { return f.Now() }), pace: honest}
 }
 
 // Agents is the number of agents that wait for events here.

@@ -43,10 +43,10 @@ func TestAttestedLife(t *testing.T) {
 	require.Equal(t, theAccount, v.Attestation.Account)
 	require.Equal(t, fleet.Fingerprint(m.key.Public().(ed25519.PublicKey)), v.Attestation.Key)
 	require.Contains(t, w.trail("web"), one+" attested; token "+id.id+" is used")
-	_, err := w.fleet.UserData(context.Background(), fleet.DefaultAccount, "web", userdata.FormQuery, "h")
+	_, err := w.fleet.UserData(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", userdata.FormQuery, "h")
 	require.ErrorContains(t, err, "was used by "+one)
 
-	_, err = w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web", "")
+	_, err = w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", "")
 	require.NoError(t, err)
 	require.Equal(t, 401, m.send(m.proof()).status, "the key ends with its token")
 	logs := w.logs.String()
@@ -87,7 +87,7 @@ func TestDocumentOfAnotherInstance(t *testing.T) {
 	w := start(t)
 	c := w.cloud()
 	id := w.attestedServer()
-	require.NoError(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "web", store.Expected{Instances: []string{one}}))
+	require.NoError(t, w.fleet.Expect(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", store.Expected{Instances: []string{one}}))
 	wrong := c.machine(two, id)
 	wrong.refused(wrong.send(wrong.proof()), two+" is not the instance that is expected")
 
@@ -105,7 +105,7 @@ func TestDocumentOfAnotherInstance(t *testing.T) {
 
 	right := c.machine(one, id)
 	right.enter()
-	require.ErrorContains(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "web", store.Expected{}), "was used by "+one)
+	require.ErrorContains(t, w.fleet.Expect(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", store.Expected{}), "was used by "+one)
 }
 
 func TestSecondMachineWithTheSameToken(t *testing.T) {
@@ -171,10 +171,10 @@ func TestOneInstanceIsOneServer(t *testing.T) {
 	c.machine(one, w.attestedServer(func(s *fleet.ServerSpec) { s.Name = "other" })).enter()
 	second := c.machine(one, w.attestedServer())
 	second.refused(second.send(second.proof()), "has enrolled already")
-	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "other", "")
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "other", "")
 	require.NoError(t, err)
 	second.enter()
-	require.NoError(t, w.fleet.DeleteServer(context.Background(), fleet.DefaultAccount, "web", true))
+	require.NoError(t, w.fleet.DeleteServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", true))
 	c.machine(one, w.identity("other")).enter()
 }
 
@@ -187,7 +187,7 @@ func TestNeverBackToTheToken(t *testing.T) {
 	m.enter()
 
 	// The operator makes the server legacy: that is for the next instance.
-	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web", wire.EnrolLegacy)
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", wire.EnrolLegacy)
 	require.NoError(t, err)
 	next := w.identity("web")
 	require.Equal(t, wire.EnrolLegacy, w.challenge(next.id).Enrolment)
@@ -222,7 +222,7 @@ func TestAllowLists(t *testing.T) {
 	w.fleet.Attest.RequireExpected = true
 	m := c.machine(one, w.attestedServer(func(s *fleet.ServerSpec) { s.Name = "second" }), func(i *imds.Instance) { i.LaunchTime = time.Now().Add(-1000 * time.Hour) })
 	require.Contains(t, m.send(m.proof()).body, "no instance is expected")
-	require.NoError(t, w.fleet.Expect(context.Background(), fleet.DefaultAccount, "second", store.Expected{Instances: []string{one}, AnyAge: true}))
+	require.NoError(t, w.fleet.Expect(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "second", store.Expected{Instances: []string{one}, AnyAge: true}))
 	m.enter()
 }
 

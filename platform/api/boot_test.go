@@ -109,7 +109,7 @@ func TestLifeOfAnInstance(t *testing.T) {
 		require.Contains(t, trail, want)
 	}
 
-	_, err = w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web-1", "")
+	_, err = w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web-1", "")
 	require.NoError(t, err)
 	next := w.login(w.identity("web-1")).declare("i-0def")
 	require.NotEqual(t, ag.self, next.self)
@@ -191,7 +191,7 @@ func TestClonesAreRefused(t *testing.T) {
 	require.Equal(t, 1, won)
 
 	// A relaunch shuts the old instance out at once.
-	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web-1", "")
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web-1", "")
 	require.NoError(t, err)
 	first.do("GET", "/api/right_net/booter/get_boot_bundle", nil, 403)
 	require.Equal(t, 401, w.call("POST", "/api/oauth2", rl6, first.basic).status)
@@ -288,7 +288,7 @@ func TestAttachmentTokens(t *testing.T) {
 	w.skew.Store(int64(3 * time.Hour))
 	require.Equal(t, 403, get(files[1].URL, files[1].Token).status, "expired")
 	w.skew.Store(0)
-	_, err := w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web-1", "")
+	_, err := w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web-1", "")
 	require.NoError(t, err)
 	require.Equal(t, 403, get(files[1].URL, files[1].Token).status, "revoked")
 }

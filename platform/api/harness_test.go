@@ -75,12 +75,17 @@ func start(t *testing.T) *world {
 	w.fleet.DB.Rehearse = true // as if each transaction had lost against another first
 	w.fleet.Now = func() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
 
-	tmpl, err := servertemplate.Load("../servertemplate/testdata/web/web.yml")
-	require.NoError(t, err)
-	_, err = w.fleet.UploadTemplate(ctx, fleet.DefaultAccount, tmpl)
-	require.NoError(t, err)
+	w.upload("../servertemplate/testdata/web/web.yml")
 	w.serve(dir, nil)
 	return w
+}
+
+func (w *world) upload(file string) {
+	w.t.Helper()
+	tmpl, err := servertemplate.Load(file)
+	require.NoError(w.t, err)
+	_, err = w.fleet.UploadTemplate(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
+	require.NoError(w.t, err)
 }
 
 // serve starts the server of a world that has a fleet.
@@ -137,7 +142,7 @@ func values(t *testing.T, inputs []string) map[string]rightscript.Value {
 
 func (w *world) identity(name string) identity {
 	w.t.Helper()
-	doc, err := w.fleet.UserData(context.Background(), fleet.DefaultAccount, name, userdata.FormQuery, "h")
+	doc, err := w.fleet.UserData(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, name, userdata.FormQuery, "h")
 	require.NoError(w.t, err)
 	var id identity
 	for _, item := range strings.Split(doc, "&") {
@@ -256,7 +261,7 @@ func (a *agent) boot() wire.ExecutableBundle {
 
 func (w *world) credential(name, value string) {
 	w.t.Helper()
-	require.NoError(w.t, w.fleet.SetCredential(context.Background(), fleet.DefaultAccount, name, "", secret.String(value)))
+	require.NoError(w.t, w.fleet.SetCredential(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, name, "", secret.String(value)))
 }
 
 func (w *world) view(name string) fleet.ServerView {

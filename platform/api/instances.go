@@ -18,6 +18,7 @@ import (
 // Machines launches and ends machines: package launch.
 type Machines interface {
 	Launch(ctx context.Context, serverID int64, inputs map[string]string, by string) (store.Instance, error)
+	LaunchRaw(ctx context.Context, account int64, r fleet.RawLaunch, by string) (store.Instance, error)
 	Terminate(ctx context.Context, instance int64, by string) error
 	Reboot(ctx context.Context, instance int64, by string) error
 	Stop(ctx context.Context, instance int64, by string) error

@@ -153,6 +153,46 @@ func (c *call) launchInstance() (reply, error) {
 	return c.launch(t.server)
 }
 
+// createInstance launches a machine without a server.
+func (c *call) createInstance() (reply, error) {
+	cloud, err := c.theCloud()
+	if err != nil {
+		return reply{}, err
+	}
+	p := c.p.sub("instance")
+	raw := fleet.RawLaunch{Name: p.need("name"), UserData: p.text("user_data")}
+	p.need("image_href")
+	p.need("instance_type_href")
+	for _, field := range []string{"deployment_href", "server_template_href", "multi_cloud_image_href", "inputs"} {
+		if p.has(field) {
+			p.wrong(field, "nothing: that is for servers; create one, or wrap_instance this one later")
+		}
+	}
+	if err := c.p.problem(); err != nil {
+		return reply{}, err
+	}
+	launch, err := c.launchParams(p, cloud.ID)
+	if err == nil {
+		err = c.p.problem()
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	raw.Launch = launch.Over(store.Launch{CloudID: cloud.ID})
+	ok, err := c.reachable(store.Instance{CloudID: raw.CloudID})
+	if err == nil && (!ok || raw.CloudID != cloud.ID) {
+		err = &fleet.InvalidError{Text: fmt.Sprintf("no cloud credentials: the platform cannot launch an instance in cloud %d", raw.CloudID)}
+		if raw.CloudID != cloud.ID {
+			err = &fleet.InvalidError{Text: "instance[cloud_href] is another cloud than that of the path"}
+		}
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	inst, err := c.opt.Machines.LaunchRaw(c.ctx(), c.who.AccountID, raw, c.by().Who)
+	return created(fleet.InstanceHref(inst), err)
+}
+
 // task shows how a run_executable goes on: it is an audit entry in other words.
 func (c *call) task() (reply, error) {
 	view := c.view("extended")

@@ -201,13 +201,13 @@ func TestLoginPolicy(t *testing.T) {
 	w := start(t)
 	a := w.login(w.server("web-1")).operational("i-1")
 	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtu5pZxkVxkl6SKxsfrmi4HlXBhbnqvAQ/hRk1Bc4Vj ann@home"
-	require.ErrorContains(t, w.fleet.SetLoginUser(t.Context(), 1, store.LoginUser{Username: "root", PublicKeys: []string{key}}), "user name")
-	require.ErrorContains(t, w.fleet.SetLoginUser(t.Context(), 1, store.LoginUser{Username: "ann", PublicKeys: []string{`command="x" ` + key}}), "without options")
-	require.NoError(t, w.fleet.SetLoginUser(t.Context(), 1, store.LoginUser{Username: "ann", PublicKeys: []string{key}, Superuser: true}))
-	require.NoError(t, w.fleet.SetLoginUser(t.Context(), 1, store.LoginUser{Username: "old", PublicKeys: []string{key}, ExpiresAt: time.Now().Add(-time.Hour)}))
+	require.ErrorContains(t, w.fleet.SetLoginUser(t.Context(), fleet.By{Account: 1, Who: "test"}, store.LoginUser{Username: "root", PublicKeys: []string{key}}), "user name")
+	require.ErrorContains(t, w.fleet.SetLoginUser(t.Context(), fleet.By{Account: 1, Who: "test"}, store.LoginUser{Username: "ann", PublicKeys: []string{`command="x" ` + key}}), "without options")
+	require.NoError(t, w.fleet.SetLoginUser(t.Context(), fleet.By{Account: 1, Who: "test"}, store.LoginUser{Username: "ann", PublicKeys: []string{key}, Superuser: true}))
+	require.NoError(t, w.fleet.SetLoginUser(t.Context(), fleet.By{Account: 1, Who: "test"}, store.LoginUser{Username: "old", PublicKeys: []string{key}, ExpiresAt: time.Now().Add(-time.Hour)}))
 	require.Equal(t, "[]", a.call("GET", "/router/listen?wait_time=0", nil, a.router).body, "logins are not managed here")
 	a.do("POST", "/api/tags/multi_add", wire.TagsRequest{ResourceHrefs: []string{a.self}, Tags: []string{"rs_login:state=user"}}, 204)
-	require.NoError(t, w.fleet.RemoveLoginUser(t.Context(), 1, "old"))
+	require.NoError(t, w.fleet.RemoveLoginUser(t.Context(), fleet.By{Account: 1, Who: "test"}, "old"))
 	var list []wire.Event
 	a.call("GET", "/router/listen?wait_time=5", nil, a.router).into(t, &list)
 	require.Equal(t, wire.ActorLoginPolicy, list[0].Path)

@@ -23,6 +23,11 @@ const (
 	shutdownTimeout = 20 * time.Second
 )
 
+// pace is how long clients may take.
+type pace struct{ header, read, write, idle time.Duration }
+
+var honest = pace{headerTimeout, readTimeout, writeTimeout, idleTimeout}
+
 // CertFunc returns the certificate of the moment, so that it can be renewed
 // without a restart.
 type CertFunc func() (*tls.Certificate, error)
@@ -33,7 +38,7 @@ type CertFunc func() (*tls.Certificate, error)
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert CertFunc) error {
 	srv := &http.Server{
 		Handler:           s.root(),
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ReadHeaderTimeout: s.pace.header, ReadTimeout: s.pace.read, WriteTimeout: s.pace.write, IdleTimeout: s.pace.idle,
 		MaxHeaderBytes: 64 << 10,
 		TLSConfig: &tls.Config{
 			MinVersion:     tls.VersionTLS12,

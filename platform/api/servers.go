@@ -5,6 +5,8 @@ package api
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 
 	"github.com/go-chi/chi/v5"
 
@@ -266,6 +268,43 @@ func (c *call) cloneServer() (reply, error) {
 	return created(fleet.ServerHref(copied.ID), err)
 }
 
+func (c *call) unwrapServer() (reply, error) {
+	server, err := c.theServer()
+	if err != nil {
+		return reply{}, err
+	}
+	return done(c.fleet.UnwrapServer(c.ctx(), c.by(), server.ID))
+}
+
+var bindingHref = regexp.MustCompile(`^/api/server_templates/(\d{1,18})/runnable_bindings/(\d{1,18})$`)
+
+// enableBindings has a server run scripts of its ServerTemplate, or not.
+func enableBindings(enable bool) endpoint {
+	return func(c *call) (reply, error) {
+		server, err := c.theServer()
+		if err != nil {
+			return reply{}, err
+		}
+		var ids []int64
+		for _, href := range c.p.texts("runnable_binding_hrefs") {
+			m := bindingHref.FindStringSubmatch(href)
+			if m == nil || m[1] != itoa64(server.TemplateID) {
+				c.p.wrong("runnable_binding_hrefs", "hrefs such as "+fleet.ServerTemplateHref(server.TemplateID)+"/runnable_bindings/1, of the ServerTemplate of the server")
+				break
+			}
+			id, _ := strconv.ParseInt(m[2], 10, 64)
+			ids = append(ids, id)
+		}
+		if len(ids) == 0 {
+			c.p.wrong("runnable_binding_hrefs", "one href at least")
+		}
+		if err := c.p.problem(); err != nil {
+			return reply{}, err
+		}
+		return done(c.fleet.EnableBindings(c.ctx(), c.by(), server.ID, ids, enable))
+	}
+}
+
 // wrapInstance makes a server for an instance that was found in the cloud. Its
 // agent enrols with the server's user-data.
 func (c *call) wrapInstance() (reply, error) {
@@ -296,7 +335,7 @@ func (c *call) wrapInstance() (reply, error) {
 	spec.Expect = []string{raw.ResourceUID}
 	server, err := c.fleet.CreateServer(c.ctx(), c.who.AccountID, spec)
 	if err == nil { // it may have run for long
-		err = c.fleet.Expect(c.ctx(), c.who.AccountID, server.Name, store.Expected{Instances: spec.Expect, AnyAge: true})
+		err = c.fleet.Expect(c.ctx(), c.by(), server.Name, store.Expected{Instances: spec.Expect, AnyAge: true})
 	}
 	return created(fleet.ServerHref(server.ID), err)
 }

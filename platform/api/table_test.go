@@ -195,7 +195,8 @@ func TestOtherAccount(t *testing.T) {
 		}
 	}
 	for _, step := range []struct{ method, path string }{
-		{"POST", hrefs["server"] + "/launch"}, {"POST", hrefs["server"] + "/terminate"}, {"POST", hrefs["server"] + "/clone"}, {"POST", hrefs["instance"] + "/terminate"},
+		{"POST", hrefs["server"] + "/launch"}, {"POST", hrefs["server"] + "/unwrap"}, {"POST", hrefs["server"] + "/enable_runnable_bindings"},
+		{"POST", hrefs["server"] + "/disable_runnable_bindings"}, {"POST", hrefs["cloud"] + "/instances"}, {"POST", hrefs["server"] + "/terminate"}, {"POST", hrefs["server"] + "/clone"}, {"POST", hrefs["instance"] + "/terminate"},
 		{"POST", hrefs["instance"] + "/lock"}, {"POST", hrefs["deployment"] + "/lock"}, {"POST", hrefs["deployment"] + "/clone"}, {"GET", hrefs["instance"] + "/inputs"},
 		{"GET", hrefs["st"] + "/inputs"}, {"GET", hrefs["script"] + "/source"}, {"GET", hrefs["script"] + "/attachments"}, {"GET", hrefs["mci"] + "/settings"},
 		{"POST", hrefs["array"] + "/launch"}, {"GET", hrefs["array"] + "/current_instances"}, {"POST", hrefs["stmci"] + "/make_default"}, {"GET", hrefs["audit"] + "/detail"},

@@ -4,8 +4,11 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"strings"
+
+	"github.com/go-chi/chi/v5"
 )
 
 // root gives "/" and "/ui" to the dashboard, if there is one, and everything
@@ -15,12 +18,20 @@ func (s *Server) root() http.Handler {
 	if s.opt.UI == nil {
 		return calls
 	}
-	pages := s.logged(s.opt.UI)
+	pages := patterned(s.logged(s.opt.UI))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p := r.URL.Path; p == "/" || p == "/ui" || strings.HasPrefix(p, "/ui/") {
 			pages.ServeHTTP(w, r)
 			return
 		}
 		calls.ServeHTTP(w, r)
+	})
+}
+
+// patterned gives a request the context in which a router within notes the
+// pattern that it has met, so that whoever is around it can tell.
+func patterned(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, chi.NewRouteContext())))
 	})
 }

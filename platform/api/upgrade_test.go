@@ -108,7 +108,7 @@ func TestUpgrade(t *testing.T) {
 	again.call("GET", "/router/listen?wait_time=0", nil, again.router).into(t, &list)
 	require.Len(t, list, 1)
 	require.NotZero(t, id)
-	_, err = w.fleet.RelaunchServer(context.Background(), fleet.DefaultAccount, "web-2", wire.EnrolAttested)
+	_, err = w.fleet.RelaunchServer(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web-2", wire.EnrolAttested)
 	require.NoError(t, err)
 	require.Equal(t, int64(1004), w.view("web-2").TokenID)
 }

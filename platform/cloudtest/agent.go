@@ -41,7 +41,7 @@ func (w *World) UserData(machine string) string {
 	return string(raw)
 }
 
-// Agent boots the agent of a machine, which reads its user-data (query form).
+// Agent boots the agent of a machine, which reads its user-data.
 func (w *World) Agent(machine string) *Agent {
 	w.T.Helper()
 	return w.AgentWith(machine, w.UserData(machine))
@@ -53,13 +53,14 @@ func (w *World) AgentWith(machine, userData string) *Agent {
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(w.T, err)
 	a := &Agent{w: w, ID: machine, key: key}
-	for _, item := range strings.Split(userData, "&") {
+	// The query form is one line; in MIME there is a script that writes a file.
+	for _, item := range strings.FieldsFunc(userData, func(r rune) bool { return r == '&' || r == '\n' || r == '\r' }) {
 		name, value, _ := strings.Cut(item, "=")
-		switch name {
-		case "RS_rn_id":
+		switch value = strings.Trim(value, "'"); name {
+		case "RS_rn_id", "client_id":
 			a.tokenID, err = strconv.ParseInt(value, 10, 64)
 			require.NoError(w.T, err)
-		case "RS_rn_auth":
+		case "RS_rn_auth", "client_secret":
 			a.token = secret.String(value)
 		}
 	}

@@ -112,7 +112,7 @@ func (w *World) startPlatform() {
 	f := w.Open()
 	tmpl, err := servertemplate.Load(filepath.Join(root(w.T), "platform", "servertemplate", "testdata", "web", "web.yml"))
 	require.NoError(w.T, err)
-	_, err = f.UploadTemplate(w.T.Context(), fleet.DefaultAccount, tmpl)
+	_, err = f.UploadTemplate(w.T.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(w.T, err)
 	require.NoError(w.T, f.DB.SetSetting(w.T.Context(), fleet.SettingPublicHost, "rs.example.net"))
 	dir := w.T.TempDir()

@@ -127,7 +127,7 @@ func TestRawInstances(t *testing.T) {
 func TestFoundThenEnrolled(t *testing.T) {
 	w := newWorld(t)
 	server := w.Server("web", func(s *fleet.ServerSpec) { s.Launch = store.Launch{} })
-	doc, err := w.World.Fleet.UserData(t.Context(), fleet.DefaultAccount, "web", "query", "")
+	doc, err := w.World.Fleet.UserData(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", "query", "")
 	require.NoError(t, err)
 	id := w.byHand(1, "")[0]
 	w.look()
@@ -163,7 +163,7 @@ func TestEnrolledThenFound(t *testing.T) {
 		t.Run(enrolment, func(t *testing.T) {
 			w := newWorld(t)
 			server := w.Server("web", func(s *fleet.ServerSpec) { s.Launch, s.Enrolment = store.Launch{}, enrolment })
-			doc, err := w.World.Fleet.UserData(t.Context(), fleet.DefaultAccount, "web", "query", "")
+			doc, err := w.World.Fleet.UserData(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", "query", "")
 			require.NoError(t, err)
 			id := w.byHand(1, "")[0]
 			agent := w.AgentWith(id, doc)
@@ -194,7 +194,7 @@ func TestEnrolledThenFound(t *testing.T) {
 func TestFoundThenEnrolledLegacy(t *testing.T) {
 	w := newWorld(t)
 	server := w.Server("web", func(s *fleet.ServerSpec) { s.Launch, s.Enrolment = store.Launch{}, wire.EnrolLegacy })
-	doc, err := w.World.Fleet.UserData(t.Context(), fleet.DefaultAccount, "web", "query", "")
+	doc, err := w.World.Fleet.UserData(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", "query", "")
 	require.NoError(t, err)
 	id := w.byHand(1, "")[0]
 	w.look()

@@ -86,7 +86,13 @@ func differs(row, seen store.Instance) bool {
 		return true
 	}
 	return seen.ImageUID != row.ImageUID || seen.InstanceType != row.InstanceType || seen.Datacenter != row.Datacenter ||
-		seen.Name != "" && seen.Name != row.Name || !slices.Equal(seen.PublicIPs, row.PublicIPs) || !slices.Equal(seen.PrivateIPs, row.PrivateIPs)
+		seen.Name != "" && seen.Name != row.Name || moved(row, row.PublicIPs, seen.PublicIPs) || moved(row, row.PrivateIPs, seen.PrivateIPs)
+}
+
+// moved tells whether a listing brings new addresses. What an agent has declared
+// counts more: it knows how others reach its machine.
+func moved(row store.Instance, have, seen []string) bool {
+	return (row.DeclaredAt.IsZero() || len(have) == 0) && !slices.Equal(have, seen)
 }
 
 func gone(state string) bool { return state == "terminated" }

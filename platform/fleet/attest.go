@@ -209,5 +209,5 @@ func (s *Service) noteRefusal(ctx context.Context, q *store.Queries, server stor
 	if err != nil || told {
 		return err
 	}
-	return s.noteAs(ctx, q, server, instanceID, "Security", summary, detail)
+	return s.noteAs(ctx, q, server, instanceID, store.AuditEntry{Summary: summary, Notify: "Security"}, detail)
 }

@@ -22,12 +22,19 @@ const MaxDetail = 16 << 20
 // note writes an entry of the platform's own, on the instance when there is
 // one, else on the server.
 func (s *Service) note(ctx context.Context, q *store.Queries, server store.Server, instanceID int64, summary, detail string) error {
-	return s.noteAs(ctx, q, server, instanceID, "None", summary, detail)
+	return s.noteBy(ctx, q, "", server, instanceID, summary, detail)
 }
 
-func (s *Service) noteAs(ctx context.Context, q *store.Queries, server store.Server, instanceID int64, notify, summary, detail string) error {
-	e := store.AuditEntry{AccountID: server.AccountID, ServerID: server.ID, InstanceID: instanceID,
-		AuditeeHref: ServerHref(server.ID), Summary: cutSummary(summary), Notify: notify}
+// noteBy is note for what somebody has done.
+func (s *Service) noteBy(ctx context.Context, q *store.Queries, who string, server store.Server, instanceID int64, summary, detail string) error {
+	return s.noteAs(ctx, q, server, instanceID, store.AuditEntry{Summary: summary, UserEmail: who, Notify: "None"}, detail)
+}
+
+// noteAs writes an entry about a server or its instance that says the rest
+// itself.
+func (s *Service) noteAs(ctx context.Context, q *store.Queries, server store.Server, instanceID int64, e store.AuditEntry, detail string) error {
+	e.AccountID, e.ServerID, e.InstanceID, e.AuditeeHref = server.AccountID, server.ID, instanceID, ServerHref(server.ID)
+	e.Summary, e.UserEmail = cutSummary(e.Summary), clip(printable(e.UserEmail), 255)
 	if instanceID != 0 {
 		inst, err := q.Instance(ctx, instanceID)
 		if err != nil {

@@ -43,7 +43,7 @@ func (s *Service) bundle(ctx context.Context, sess Session, host string, seq ser
 		} else if b.AuditID, err = s.bundleEntry(ctx, q, server, inst, seq); err != nil {
 			return err
 		}
-		scripts, err := q.BoundScripts(ctx, server.TemplateID, string(seq))
+		scripts, err := enabledScripts(ctx, q, server, seq)
 		if err != nil {
 			return err
 		}

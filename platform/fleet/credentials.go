@@ -17,16 +17,19 @@ import (
 var credentialName = regexp.MustCompile(`^[^\x00-\x1f\x7f:]{1,255}$`)
 
 // SetCredential creates or replaces a credential.
-func (s *Service) SetCredential(ctx context.Context, account int64, name, description string, value secret.String) error {
+func (s *Service) SetCredential(ctx context.Context, by By, name, description string, value secret.String) error {
 	if err := checkCredential(name, value); err != nil {
 		return err
 	}
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		_, err := q.PutCredential(ctx, store.Credential{
-			AccountID: account, Name: name, Description: description,
-			Sealed: s.Keys.Seal(credentialPlace(account, name), value.Reveal()),
+		id, err := q.PutCredential(ctx, store.Credential{
+			AccountID: by.Account, Name: name, Description: description,
+			Sealed: s.Keys.Seal(credentialPlace(by.Account, name), value.Reveal()),
 		}, s.Now())
-		return err
+		if err != nil {
+			return err
+		}
+		return s.changed(ctx, q, by, CredentialHref(id), "credential "+name+" stored")
 	})
 }
 

@@ -46,6 +46,18 @@ func (s *Service) changed(ctx context.Context, q *store.Queries, by By, href, su
 	return err
 }
 
+// about is changed for what may be a server or an instance, whose own trails
+// hold it too.
+func (s *Service) about(ctx context.Context, q *store.Queries, by By, href, summary string) error {
+	r, err := find(ctx, q, by.Account, href)
+	if err != nil {
+		return err
+	}
+	_, err = q.CreateAuditEntry(ctx, store.AuditEntry{AccountID: by.Account, ServerID: r.serverID, InstanceID: r.instanceID, AuditeeHref: href, Summary: cutSummary(summary),
+		UserEmail: clip(printable(by.Who), 255), Notify: "None"}, s.Now())
+	return err
+}
+
 // objectName is the form of the names of deployments, templates, scripts and
 // images.
 var objectName = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,255}$`)

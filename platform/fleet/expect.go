@@ -34,20 +34,20 @@ func checkExpected(ids []string) error {
 
 // Expect says which instances may use the current token of a server; whoever
 // launches one calls it. It has no effect on an instance that has enrolled.
-func (s *Service) Expect(ctx context.Context, account int64, name string, e store.Expected) error {
+func (s *Service) Expect(ctx context.Context, by By, name string, e store.Expected) error {
 	if err := checkExpected(e.Instances); err != nil {
 		return err
 	}
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		server, err := q.ServerByName(ctx, account, name)
+		server, err := q.ServerByName(ctx, by.Account, name)
 		if err != nil {
 			return err
 		}
-		return s.expect(ctx, q, server, e)
+		return s.expect(ctx, q, by.Who, server, e)
 	})
 }
 
-func (s *Service) expect(ctx context.Context, q *store.Queries, server store.Server, e store.Expected) error {
+func (s *Service) expect(ctx context.Context, q *store.Queries, who string, server store.Server, e store.Expected) error {
 	if server.Enrolment != wire.EnrolAttested {
 		return invalid("server %q enrols with its token alone (legacy); which instance that is cannot be checked", server.Name)
 	}
@@ -67,7 +67,7 @@ func (s *Service) expect(ctx context.Context, q *store.Queries, server store.Ser
 	if len(e.Instances) > 0 {
 		summary = "expected: " + strings.Join(e.Instances, ", ")
 	}
-	return s.note(ctx, q, server, 0, summary, "")
+	return s.noteBy(ctx, q, who, server, 0, summary, "")
 }
 
 // AttestationView is how an instance proved itself, as the operator sees it.

@@ -37,7 +37,7 @@ func service(t *testing.T) (*Service, string) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	tmpl, err := servertemplate.Load("../servertemplate/testdata/web/web.yml")
 	require.NoError(t, err)
-	_, err = s.UploadTemplate(ctx, DefaultAccount, tmpl)
+	_, err = s.UploadTemplate(ctx, By{Account: DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(t, err)
 	return s, dir
 }
@@ -45,10 +45,13 @@ func service(t *testing.T) (*Service, string) {
 // database is DIR's own with SQLite.
 func database(t *testing.T, dir string) string {
 	t.Helper()
+	url := storetest.URL(t)
 	if storetest.Kind() == storetest.SQLite {
-		return filepath.Join(dir, "rightscaled.db")
+		own := filepath.Join(dir, "rightscaled.db")
+		require.NoError(t, os.Rename(url, own))
+		return own
 	}
-	return storetest.URL(t)
+	return url
 }
 
 func values(t *testing.T, pairs ...string) map[string]rightscript.Value {
@@ -70,7 +73,7 @@ func TestAgentID(t *testing.T) {
 // A copy of the database alone must not give away a token or a credential.
 func TestNothingSecretInTheDatabase(t *testing.T) {
 	s, dir := service(t)
-	require.NoError(t, s.SetCredential(ctx, DefaultAccount, "PW", "", "s3cret-value"))
+	require.NoError(t, s.SetCredential(ctx, By{Account: DefaultAccount, Who: "test"}, "PW", "", "s3cret-value"))
 	server, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web", Enrolment: wire.EnrolLegacy})
 	require.NoError(t, err)
 	token, err := s.DB.LatestToken(ctx, server.ID)
@@ -104,7 +107,7 @@ func TestKeyFiles(t *testing.T) {
 	place := Place{Dir: dir, Database: database(t, dir)}
 	s, err := OpenAt(ctx, place)
 	require.NoError(t, err)
-	require.NoError(t, s.SetCredential(ctx, DefaultAccount, "PW", "", "v"))
+	require.NoError(t, s.SetCredential(ctx, By{Account: DefaultAccount, Who: "test"}, "PW", "", "v"))
 	require.NoError(t, s.Close())
 	key := filepath.Join(dir, "secret.key")
 	good, err := os.ReadFile(key)
@@ -185,15 +188,15 @@ func TestUserDataAndDelete(t *testing.T) {
 	s, _ := service(t)
 	server, err := s.CreateServer(ctx, DefaultAccount, ServerSpec{Name: "web", Template: "Test web", RightLinkVersion: "0.1.0", UserData: "ROLE=web"})
 	require.NoError(t, err)
-	_, err = s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
+	_, err = s.UserData(ctx, By{Account: DefaultAccount, Who: "test"}, "web", userdata.FormQuery, "")
 	require.ErrorContains(t, err, "rightscaled serve --hostname")
 	require.NoError(t, s.DB.SetSetting(ctx, SettingPublicHost, "rs.example.net"))
-	one, err := s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
+	one, err := s.UserData(ctx, By{Account: DefaultAccount, Who: "test"}, "web", userdata.FormQuery, "")
 	require.NoError(t, err)
 	require.Contains(t, one, "RS_server=rs.example.net&RS_account=1&RS_version=0.1.0&ROLE=web")
 	old, err := s.DB.LatestToken(ctx, server.ID)
 	require.NoError(t, err)
-	two, err := s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
+	two, err := s.UserData(ctx, By{Account: DefaultAccount, Who: "test"}, "web", userdata.FormQuery, "")
 	require.NoError(t, err)
 	require.NotEqual(t, one, two, "a fresh token each time")
 	tokens, err := s.DB.LatestToken(ctx, server.ID)
@@ -203,13 +206,13 @@ func TestUserDataAndDelete(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, old.RevokedAt.IsZero(), "the one before is good for nothing")
 	require.Equal(t, old.InstanceID, tokens.InstanceID)
-	_, err = s.RelaunchServer(ctx, DefaultAccount, "web", "")
+	_, err = s.RelaunchServer(ctx, By{Account: DefaultAccount, Who: "test"}, "web", "")
 	require.NoError(t, err)
-	two, err = s.UserData(ctx, DefaultAccount, "web", userdata.FormQuery, "")
+	two, err = s.UserData(ctx, By{Account: DefaultAccount, Who: "test"}, "web", userdata.FormQuery, "")
 	require.NoError(t, err)
 	require.NotEqual(t, one, two)
 
-	require.NoError(t, s.DeleteServer(ctx, DefaultAccount, "web", false))
+	require.NoError(t, s.DeleteServer(ctx, By{Account: DefaultAccount, Who: "test"}, "web", false))
 	_, err = s.ServerByName(ctx, DefaultAccount, "web")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	entries, err := s.AuditEntries(ctx, DefaultAccount, "", 0, 0)
@@ -222,10 +225,10 @@ func TestUserDataAndDelete(t *testing.T) {
 func TestUploadRefersToScriptsOfTheAccount(t *testing.T) {
 	s, _ := service(t)
 	tmpl := &servertemplate.Template{Name: "Second", Bindings: []servertemplate.Binding{{Sequence: servertemplate.Boot, Position: 1, Script: -1, Ref: "Test stop"}}}
-	_, err := s.UploadTemplate(ctx, DefaultAccount, tmpl)
+	_, err := s.UploadTemplate(ctx, By{Account: DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(t, err)
 	tmpl.Bindings[0].Ref = "Nowhere"
-	_, err = s.UploadTemplate(ctx, DefaultAccount, tmpl)
+	_, err = s.UploadTemplate(ctx, By{Account: DefaultAccount, Who: "test"}, tmpl)
 	require.ErrorContains(t, err, `RightScript "Nowhere": not found in the account`)
 	got, err := s.DB.ServerTemplateByName(ctx, DefaultAccount, "Second")
 	require.NoError(t, err)
@@ -237,9 +240,9 @@ func TestUploadRefersToScriptsOfTheAccount(t *testing.T) {
 func TestCredentialNames(t *testing.T) {
 	s, _ := service(t)
 	for _, name := range []string{"", "a:b", "a\nb"} {
-		require.Error(t, s.SetCredential(ctx, DefaultAccount, name, "", "v"), "%q", name)
+		require.Error(t, s.SetCredential(ctx, By{Account: DefaultAccount, Who: "test"}, name, "", "v"), "%q", name)
 	}
-	err := s.SetCredential(ctx, DefaultAccount, "A", "", "v\x00alue")
+	err := s.SetCredential(ctx, By{Account: DefaultAccount, Who: "test"}, "A", "", "v\x00alue")
 	require.ErrorContains(t, err, "NUL")
 	require.NotContains(t, err.Error(), "alue\"")
 }

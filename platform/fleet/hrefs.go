@@ -45,6 +45,8 @@ func NextHref(server store.Server) string {
 	return fmt.Sprintf("/api/clouds/%d/instances/%s", server.CloudID, NextUID(server.ID))
 }
 
+func accountHref(id int64) string { return fmt.Sprintf("/api/accounts/%d", id) }
+
 // find looks whether an href names something of an account.
 func find(ctx context.Context, q *store.Queries, account int64, href string) (r resource, err error) {
 	r.href = href

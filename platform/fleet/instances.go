@@ -112,7 +112,7 @@ func (s *Service) UpdateServer(ctx context.Context, by By, id int64, p ServerPat
 		if err := q.UpdateServer(ctx, server, s.Now()); err != nil {
 			return err
 		}
-		return s.changed(ctx, q, by, ServerHref(id), "server "+server.Name+" changed")
+		return s.noteBy(ctx, q, by.Who, server, 0, "server "+server.Name+" changed", "")
 	})
 }
 
@@ -126,6 +126,10 @@ func (s *Service) CloneServer(ctx context.Context, by By, id int64, name string)
 	if err != nil {
 		return from, err
 	}
+	disabled, err := s.DB.DisabledScripts(ctx, id)
+	if err != nil {
+		return from, err
+	}
 	if name == "" {
 		name = copyName(from.Name, func(name string) bool {
 			_, err := s.DB.ServerByName(ctx, by.Account, name)
@@ -134,7 +138,7 @@ func (s *Service) CloneServer(ctx context.Context, by By, id int64, name string)
 	}
 	return s.CreateServer(ctx, by.Account, ServerSpec{
 		Name: name, Description: from.Description, TemplateID: from.TemplateID, DeploymentID: from.DeploymentID, Inputs: inputs, AnyInput: true,
-		RightLinkVersion: from.RightLinkVersion, UserData: from.UserData, Enrolment: from.Enrolment, Launch: from.Launch, By: by.Who,
+		RightLinkVersion: from.RightLinkVersion, UserData: from.UserData, Enrolment: from.Enrolment, Launch: from.Launch, By: by.Who, Disabled: disabled,
 	})
 }
 
@@ -147,7 +151,7 @@ func (s *Service) DeleteServerByID(ctx context.Context, by By, id int64) error {
 	if server.Locked {
 		return refused("server %q is locked; unlock it first", server.Name)
 	}
-	return s.DeleteServer(ctx, by.Account, server.Name, false)
+	return s.DeleteServer(ctx, by, server.Name, false)
 }
 
 // CurrentInstance is the living instance of a server, if there is one.

@@ -22,7 +22,7 @@ var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 
 // SetLoginUser lets a person log in to all instances of the account whose agent
 // manages logins, and tells those agents.
-func (s *Service) SetLoginUser(ctx context.Context, account int64, u store.LoginUser) error {
+func (s *Service) SetLoginUser(ctx context.Context, by By, u store.LoginUser) error {
 	if !userName.MatchString(u.Username) || u.Username == "root" {
 		return invalid("user name %q: want a lower-case letter or _, then up to 31 lower-case letters, digits, _ and -, and not root", clip(u.Username, 40))
 	}
@@ -36,26 +36,33 @@ func (s *Service) SetLoginUser(ctx context.Context, account int64, u store.Login
 		}
 		u.PublicKeys[i] = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(parsed)))
 	}
-	u.AccountID = account
+	u.AccountID = by.Account
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
 		if err := q.PutLoginUser(ctx, u, s.Now()); err != nil {
 			return err
 		}
-		return s.pushLogins(ctx, q, account)
+		what := map[bool]string{false: "", true: " as superuser"}[u.Superuser]
+		if err := s.changed(ctx, q, by, accountHref(by.Account), "login "+u.Username+" may log in to instances"+what); err != nil {
+			return err
+		}
+		return s.pushLogins(ctx, q, by.Account)
 	})
 }
 
 // RemoveLoginUser undoes SetLoginUser.
-func (s *Service) RemoveLoginUser(ctx context.Context, account int64, username string) error {
+func (s *Service) RemoveLoginUser(ctx context.Context, by By, username string) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		found, err := q.DeleteLoginUser(ctx, account, username)
+		found, err := q.DeleteLoginUser(ctx, by.Account, username)
 		if err != nil {
 			return err
 		}
 		if !found {
 			return fmt.Errorf("login user %q: %w", username, store.ErrNotFound)
 		}
-		return s.pushLogins(ctx, q, account)
+		if err := s.changed(ctx, q, by, accountHref(by.Account), "login "+username+" removed"); err != nil {
+			return err
+		}
+		return s.pushLogins(ctx, q, by.Account)
 	})
 }
 

@@ -64,8 +64,8 @@ type Identity struct {
 
 // BeginLaunch makes the identity of an instance that is about to be launched,
 // with a fresh token that nobody can use before Launched has named the
-// instance. The inputs are for this instance only.
-func (s *Service) BeginLaunch(ctx context.Context, q *store.Queries, server store.Server, inputs map[string]rightscript.Value) (id Identity, err error) {
+// instance. The inputs are for this instance only; who has asked for it.
+func (s *Service) BeginLaunch(ctx context.Context, q *store.Queries, who string, server store.Server, inputs map[string]rightscript.Value) (id Identity, err error) {
 	_, inst, err := s.current(ctx, q, server)
 	if err != nil {
 		return id, err
@@ -84,7 +84,7 @@ func (s *Service) BeginLaunch(ctx context.Context, q *store.Queries, server stor
 			return id, err
 		}
 	}
-	if id.TokenID, id.Token, err = s.issueFor(ctx, q, server, inst.ID); err != nil {
+	if id.TokenID, id.Token, err = s.issueFor(ctx, q, who, server, inst.ID); err != nil {
 		return id, err
 	}
 	if server.Enrolment == wire.EnrolAttested {
@@ -100,6 +100,26 @@ func (s *Service) BeginLaunch(ctx context.Context, q *store.Queries, server stor
 	}
 	id.Instance, err = q.Instance(ctx, inst.ID)
 	return id, err
+}
+
+// RawLaunch says what to launch without a server: an instance that nobody's agent
+// reports from.
+type RawLaunch struct {
+	Name string
+	store.Launch
+	UserData string
+}
+
+// BeginRaw makes the row of such an instance.
+func (s *Service) BeginRaw(ctx context.Context, q *store.Queries, account int64, r RawLaunch) (store.Instance, error) {
+	if err := checkName("instance", r.Name); err != nil {
+		return store.Instance{}, err
+	}
+	id, err := q.CreateInstance(ctx, store.Instance{AccountID: account, CloudID: r.CloudID, UID: NewUID(), State: wire.StatePending}, s.Now())
+	if err != nil {
+		return store.Instance{}, fmt.Errorf("create instance: %w", err)
+	}
+	return q.Instance(ctx, id)
 }
 
 // ErrTaken says that another machine has used the token of a launched one.
@@ -253,7 +273,7 @@ func (s *Service) MissingInputs(ctx context.Context, q *store.Queries, inst stor
 	if err != nil {
 		return nil, err
 	}
-	scripts, err := q.BoundScripts(ctx, server.TemplateID, string(servertemplate.Boot))
+	scripts, err := enabledScripts(ctx, q, server, servertemplate.Boot)
 	if err != nil {
 		return nil, err
 	}
@@ -268,20 +288,24 @@ func (s *Service) MissingInputs(ctx context.Context, q *store.Queries, inst stor
 }
 
 // SetEnrolment writes how the next instance of a server enrols.
-func (s *Service) SetEnrolment(ctx context.Context, account int64, name, enrolment string) error {
+func (s *Service) SetEnrolment(ctx context.Context, by By, name, enrolment string) error {
 	if err := checkEnrolment(enrolment); err != nil {
 		return err
 	}
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		server, err := q.ServerByName(ctx, account, name)
+		server, err := q.ServerByName(ctx, by.Account, name)
 		if err != nil || server.Enrolment == enrolment {
 			return err
 		}
-		if err := q.SetEnrolment(ctx, server.ID, enrolment, s.Now()); err != nil {
-			return err
-		}
-		return s.note(ctx, q, server, 0, "enrolment is "+enrolment+" from now on", "")
+		return s.setEnrolment(ctx, q, by, server, enrolment)
 	})
+}
+
+func (s *Service) setEnrolment(ctx context.Context, q *store.Queries, by By, server store.Server, enrolment string) error {
+	if err := q.SetEnrolment(ctx, server.ID, enrolment, s.Now()); err != nil {
+		return err
+	}
+	return s.noteBy(ctx, q, by.Who, server, 0, "enrolment is "+enrolment+" from now on", "")
 }
 
 // ShowInstance shows one instance.

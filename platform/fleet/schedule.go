@@ -82,7 +82,7 @@ func (s *Service) RunOwnScript(ctx context.Context, sess Session, req RunRequest
 		if err != nil {
 			return err
 		}
-		scripts, err := q.BoundScripts(ctx, server.TemplateID, string(servertemplate.Operational))
+		scripts, err := enabledScripts(ctx, q, server, servertemplate.Operational)
 		if err != nil {
 			return err
 		}
@@ -158,13 +158,13 @@ func (s *Service) addEvent(ctx context.Context, q *store.Queries, inst store.Ins
 }
 
 // Shutdown asks a server's instance to decommission itself and go down.
-func (s *Service) Shutdown(ctx context.Context, account int64, name, kind string) error {
+func (s *Service) Shutdown(ctx context.Context, by By, name, kind string) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		_, inst, server, err := s.reachable(ctx, q, account, name)
+		_, inst, server, err := s.reachable(ctx, q, by.Account, name)
 		if err != nil {
 			return err
 		}
-		return s.queueShutdown(ctx, q, inst, server, kind, "the operator")
+		return s.queueShutdown(ctx, q, inst, server, kind, by.Who)
 	})
 }
 
@@ -175,15 +175,19 @@ func (s *Service) ShutdownSelf(ctx context.Context, sess Session, kind string) e
 		if err != nil {
 			return err
 		}
-		return s.queueShutdown(ctx, q, inst, server, kind, "the instance")
+		return s.queueShutdown(ctx, q, inst, server, kind, "")
 	})
 }
 
-func (s *Service) queueShutdown(ctx context.Context, q *store.Queries, inst store.Instance, server store.Server, kind, by string) error {
+func (s *Service) queueShutdown(ctx context.Context, q *store.Queries, inst store.Instance, server store.Server, kind, who string) error {
 	if !slices.Contains([]string{wire.KindReboot, wire.KindStop, wire.KindTerminate}, kind) {
 		return invalid("kind %q: want reboot, stop or terminate", clip(kind, 40))
 	}
-	if err := s.note(ctx, q, server, inst.ID, fmt.Sprintf("%s: %s requested by %s", inst.ResourceUID, kind, by), ""); err != nil {
+	by := who
+	if by == "" {
+		by = "the instance"
+	}
+	if err := s.noteBy(ctx, q, who, server, inst.ID, fmt.Sprintf("%s: %s requested by %s", inst.ResourceUID, kind, by), ""); err != nil {
 		return err
 	}
 	return s.addEvent(ctx, q, inst, wire.ActorScheduleDecommission, order{Kind: kind})

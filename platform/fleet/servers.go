@@ -33,7 +33,9 @@ type ServerSpec struct {
 	Launch store.Launch
 	Inputs map[string]rightscript.Value
 	// AnyInput takes values too that no script asks for, as API 1.5 does.
-	AnyInput         bool
+	AnyInput bool
+	// Disabled are scripts of the ServerTemplate that it does not run.
+	Disabled         []store.Binding
 	By               string // who makes it
 	RightLinkVersion string
 	UserData         string // the user's own part
@@ -82,15 +84,19 @@ func (s *Service) CreateServer(ctx context.Context, account int64, spec ServerSp
 		if created, err = q.Server(ctx, id); err != nil {
 			return err
 		}
+		for _, b := range spec.Disabled {
+			if err := q.SetScriptDisabled(ctx, id, b, true); err != nil {
+				return err
+			}
+		}
 		detail := fmt.Sprintf("name: %s\nServerTemplate: %s\n", created.Name, tmpl.Name)
-		if _, err := s.addEntry(ctx, q, store.AuditEntry{AccountID: account, ServerID: id, AuditeeHref: ServerHref(id), Summary: "server created",
-			UserEmail: clip(printable(spec.By), 255), Notify: "None"}, detail); err != nil {
+		if err := s.noteBy(ctx, q, spec.By, created, 0, "server created", detail); err != nil {
 			return err
 		}
-		if err := s.issueToken(ctx, q, created); err != nil || len(spec.Expect) == 0 {
+		if err := s.issueToken(ctx, q, spec.By, created); err != nil || len(spec.Expect) == 0 {
 			return err
 		}
-		return s.expect(ctx, q, created, store.Expected{Instances: spec.Expect})
+		return s.expect(ctx, q, spec.By, created, store.Expected{Instances: spec.Expect})
 	})
 	return created, err
 }
@@ -181,20 +187,17 @@ func sortedKeys[V any](m map[string]V) []string {
 // RelaunchServer gives the server a new token and a new instance to come. The
 // old token, and the instance that held it, are shut out. enrolment is how the
 // new instance enrols; empty for as before.
-func (s *Service) RelaunchServer(ctx context.Context, account int64, name, enrolment string) (store.Server, error) {
+func (s *Service) RelaunchServer(ctx context.Context, by By, name, enrolment string) (store.Server, error) {
 	var server store.Server
 	if err := checkEnrolment(enrolment); enrolment != "" && err != nil {
 		return server, err
 	}
 	err := s.DB.InTx(ctx, func(q *store.Queries) (err error) {
-		if server, err = q.ServerByName(ctx, account, name); err != nil {
+		if server, err = q.ServerByName(ctx, by.Account, name); err != nil {
 			return err
 		}
 		if enrolment != "" && enrolment != server.Enrolment {
-			if err := q.SetEnrolment(ctx, server.ID, enrolment, s.Now()); err != nil {
-				return err
-			}
-			if err := s.note(ctx, q, server, 0, "enrolment is "+enrolment+" from now on", ""); err != nil {
+			if err := s.setEnrolment(ctx, q, by, server, enrolment); err != nil {
 				return err
 			}
 			server.Enrolment = enrolment
@@ -209,16 +212,16 @@ func (s *Service) RelaunchServer(ctx context.Context, account int64, name, enrol
 		if err := s.retire(ctx, q, server, "replaced by a relaunch"); err != nil {
 			return err
 		}
-		return s.issueToken(ctx, q, server)
+		return s.issueToken(ctx, q, by.Who, server)
 	})
 	return server, err
 }
 
 // DeleteServer removes a server whose instance does not live. Its audit trail
 // stays.
-func (s *Service) DeleteServer(ctx context.Context, account int64, name string, force bool) error {
+func (s *Service) DeleteServer(ctx context.Context, by By, name string, force bool) error {
 	return s.DB.InTx(ctx, func(q *store.Queries) error {
-		_, inst, server, err := s.named(ctx, q, account, name)
+		_, inst, server, err := s.named(ctx, q, by.Account, name)
 		if err != nil {
 			return err
 		}
@@ -231,7 +234,7 @@ func (s *Service) DeleteServer(ctx context.Context, account int64, name string, 
 		if err := s.retire(ctx, q, server, "server deleted"); err != nil {
 			return err
 		}
-		if err := s.note(ctx, q, server, 0, "server deleted", "name: "+server.Name+"\n"); err != nil {
+		if err := s.noteBy(ctx, q, by.Who, server, 0, "server deleted", "name: "+server.Name+"\n"); err != nil {
 			return err
 		}
 		return q.DeleteServer(ctx, server.ID)

@@ -57,25 +57,33 @@ func (s *Service) ChangeTags(ctx context.Context, sess Session, hrefs, tags []st
 
 // TagServer does the same for the operator; it tags the current instance, as
 // the agent and its scripts see it.
-func (s *Service) TagServer(ctx context.Context, account int64, name string, add, remove []string) (tags []string, err error) {
+func (s *Service) TagServer(ctx context.Context, by By, name string, add, remove []string) (tags []string, err error) {
 	if all := append(slices.Clone(add), remove...); len(all) > 0 {
 		if err := checkTags(all); err != nil {
 			return nil, err
 		}
 	}
 	err = s.DB.InTx(ctx, func(q *store.Queries) error {
-		_, inst, _, err := s.named(ctx, q, account, name)
+		_, inst, server, err := s.named(ctx, q, by.Account, name)
 		if err != nil {
 			return err
 		}
 		hrefs := []string{InstanceHref(inst)}
-		if err := changeTags(ctx, q, account, hrefs, remove, true); err != nil {
-			return err
+		for _, change := range []struct {
+			tags   []string
+			remove bool
+		}{{remove, true}, {add, false}} {
+			if len(change.tags) == 0 {
+				continue
+			}
+			if err := changeTags(ctx, q, by.Account, hrefs, change.tags, change.remove); err != nil {
+				return err
+			}
+			if err := s.noteBy(ctx, q, by.Who, server, inst.ID, tagNote(change.tags, change.remove), ""); err != nil {
+				return err
+			}
 		}
-		if err := changeTags(ctx, q, account, hrefs, add, false); err != nil {
-			return err
-		}
-		rows, err := q.Tags(ctx, account, hrefs[0])
+		rows, err := q.Tags(ctx, by.Account, hrefs[0])
 		for _, row := range rows {
 			tags = append(tags, row.Name)
 		}

@@ -25,14 +25,18 @@ func (s *Service) ChangeTagsAs(ctx context.Context, by By, hrefs, tags []string,
 		if err := changeTags(ctx, q, by.Account, hrefs, tags, remove); err != nil {
 			return err
 		}
-		what := map[bool]string{false: "tags added: ", true: "tags removed: "}[remove]
 		for _, href := range hrefs {
-			if err := s.changed(ctx, q, by, href, what+strings.Join(tags, ", ")); err != nil {
+			if err := s.about(ctx, q, by, href, tagNote(tags, remove)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// tagNote is how the audit trail tells of a change of tags.
+func tagNote(tags []string, remove bool) string {
+	return map[bool]string{false: "tags added: ", true: "tags removed: "}[remove] + strings.Join(tags, ", ")
 }
 
 // tagScope is the deployment whose tags a server's instances see, 0 for all of

@@ -26,12 +26,12 @@ const SessionTime = 2 * time.Hour
 
 // issueToken makes the identity of the next instance of a server: an instance
 // row, so that its href is known, and the token that will claim it.
-func (s *Service) issueToken(ctx context.Context, q *store.Queries, server store.Server) error {
+func (s *Service) issueToken(ctx context.Context, q *store.Queries, who string, server store.Server) error {
 	instance, err := s.newInstance(ctx, q, server)
 	if err != nil {
 		return err
 	}
-	_, _, err = s.issueFor(ctx, q, server, instance)
+	_, _, err = s.issueFor(ctx, q, who, server, instance)
 	return err
 }
 
@@ -48,8 +48,9 @@ func (s *Service) newInstance(ctx context.Context, q *store.Queries, server stor
 // NewUID makes an opaque id for the href of an instance, an image and the like.
 func NewUID() string { return strings.ToUpper(randomHex(6)) }
 
-// issueFor makes a token that will claim an instance row that exists.
-func (s *Service) issueFor(ctx context.Context, q *store.Queries, server store.Server, instance int64) (id int64, plain secret.String, err error) {
+// issueFor makes a token that will claim an instance row that exists, for who
+// has asked for it.
+func (s *Service) issueFor(ctx context.Context, q *store.Queries, who string, server store.Server, instance int64) (id int64, plain secret.String, err error) {
 	token := randomHex(20)
 	hash := sha256.Sum256([]byte(token))
 	// A token that is shown at every start must be there to be printed again; one
@@ -65,7 +66,7 @@ func (s *Service) issueFor(ctx context.Context, q *store.Queries, server store.S
 	if err := q.SetAgentID(ctx, id, AgentID(id, token)); err != nil {
 		return 0, "", err
 	}
-	return id, secret.String(token), s.note(ctx, q, server, 0, fmt.Sprintf("token %d issued", id), "")
+	return id, secret.String(token), s.noteBy(ctx, q, who, server, 0, fmt.Sprintf("token %d issued", id), "")
 }
 
 func (s *Service) openToken(t store.EnrolmentToken) (secret.String, error) {

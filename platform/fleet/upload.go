@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/rightscript"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
@@ -17,8 +18,10 @@ import (
 
 // UploadTemplate stores a loaded ServerTemplate with its scripts and
 // attachments in one transaction. A template or script of the same name is
-// replaced: both are HEAD revisions, and servers take them at the next boot.
-func (s *Service) UploadTemplate(ctx context.Context, account int64, t *servertemplate.Template) (id int64, err error) {
+// replaced: both are HEAD revisions, and servers take them at the next boot. Its
+// MultiCloudImages are made or changed too, and connected with it; what of them
+// cannot be done here is added to the warnings of t.
+func (s *Service) UploadTemplate(ctx context.Context, by By, t *servertemplate.Template) (id int64, err error) {
 	images, err := jsonList(t.MultiCloudImages)
 	if err != nil {
 		return 0, fmt.Errorf("MultiCloudImages: %w", err)
@@ -31,20 +34,28 @@ func (s *Service) UploadTemplate(ctx context.Context, account int64, t *serverte
 	for _, in := range t.Inputs {
 		inputs[in.Name] = in.Value
 	}
+	warnings := t.Warnings
 	err = s.DB.InTx(ctx, func(q *store.Queries) error {
-		ids, err := s.putScripts(ctx, q, account, t.Scripts)
+		t.Warnings = slices.Clone(warnings) // a transaction may be done again
+		ids, err := s.putScripts(ctx, q, by.Account, t.Scripts)
 		if err != nil {
 			return err
 		}
-		bindings, err := bind(ctx, q, account, t.Bindings, ids)
+		bindings, err := bind(ctx, q, by.Account, t.Bindings, ids)
 		if err != nil {
 			return err
 		}
 		id, err = q.PutServerTemplate(ctx, store.ServerTemplate{
-			AccountID: account, Name: t.Name, Description: t.Description,
+			AccountID: by.Account, Name: t.Name, Description: t.Description,
 			Inputs: inputs, MultiCloudImages: images, Alerts: alerts,
 		}, bindings, s.Now())
 		if err != nil {
+			return err
+		}
+		if err := s.putImages(ctx, q, by, id, t); err != nil {
+			return err
+		}
+		if err := s.changed(ctx, q, by, ServerTemplateHref(id), fmt.Sprintf("ServerTemplate %s uploaded with %d scripts", t.Name, len(t.Scripts))); err != nil {
 			return err
 		}
 		return q.DropUnusedBlobs(ctx)

@@ -18,9 +18,9 @@ import (
 // replaces the platform's public name when it is not empty. The token of a
 // legacy server is printed as often as wanted. That of an attested one is known
 // to nobody once it was printed, so that a fresh one takes its place each time.
-func (s *Service) UserData(ctx context.Context, account int64, name string, form userdata.Form, host string) (doc string, err error) {
+func (s *Service) UserData(ctx context.Context, by By, name string, form userdata.Form, host string) (doc string, err error) {
 	err = s.DB.InTx(ctx, func(q *store.Queries) error {
-		server, err := q.ServerByName(ctx, account, name)
+		server, err := q.ServerByName(ctx, by.Account, name)
 		if err != nil {
 			return err
 		}
@@ -36,18 +36,18 @@ func (s *Service) UserData(ctx context.Context, account int64, name string, form
 		if host == "" {
 			return invalid("the platform's public name is not known yet: start \"rightscaled serve --hostname NAME\" once, or give --host")
 		}
-		plain, err := s.tokenToPrint(ctx, q, server, &token)
+		plain, err := s.tokenToPrint(ctx, q, by.Who, server, &token)
 		if err != nil {
 			return err
 		}
 		doc, err = userdata.Build(form, userdata.Settings{
-			TokenID: token.ID, Token: plain, Account: account, Server: host,
+			TokenID: token.ID, Token: plain, Account: by.Account, Server: host,
 			Version: server.RightLinkVersion, Own: server.UserData,
 		})
 		if err != nil {
 			return err
 		}
-		return s.note(ctx, q, server, 0, fmt.Sprintf("launch settings with token %d printed", token.ID), "")
+		return s.noteBy(ctx, q, by.Who, server, 0, fmt.Sprintf("launch settings with token %d printed", token.ID), "")
 	})
 	return doc, err
 }
@@ -74,7 +74,7 @@ func (s *Service) unusedToken(ctx context.Context, q *store.Queries, server stor
 
 // tokenToPrint returns the token in the clear; a fresh one with the same rights
 // where it is kept as a hash only.
-func (s *Service) tokenToPrint(ctx context.Context, q *store.Queries, server store.Server, token *store.EnrolmentToken) (secret.String, error) {
+func (s *Service) tokenToPrint(ctx context.Context, q *store.Queries, who string, server store.Server, token *store.EnrolmentToken) (secret.String, error) {
 	if server.Enrolment == wire.EnrolLegacy && len(token.Sealed) > 0 {
 		return s.openToken(*token)
 	}
@@ -85,7 +85,7 @@ func (s *Service) tokenToPrint(ctx context.Context, q *store.Queries, server sto
 	if err := q.RevokeTokens(ctx, server.ID, s.Now()); err != nil {
 		return "", err
 	}
-	id, plain, err := s.issueFor(ctx, q, server, token.InstanceID)
+	id, plain, err := s.issueFor(ctx, q, who, server, token.InstanceID)
 	if err != nil {
 		return "", err
 	}

@@ -147,7 +147,7 @@ func (s *Service) SetServerInputs(ctx context.Context, by By, serverID, instance
 		if err := set(ctx, id, inputs); err != nil {
 			return err
 		}
-		return s.changed(ctx, q, by, href, "inputs of server "+server.Name+" changed: "+strings.Join(sortedKeys(inputs), ", "))
+		return s.about(ctx, q, by, href, "inputs of server "+server.Name+" changed: "+strings.Join(sortedKeys(inputs), ", "))
 	})
 }
 

@@ -45,7 +45,7 @@ func TestDecommissionTimeouts(t *testing.T) {
 			w := cloudtest.New(t)
 			server, inst, agent := running(t, w, "web")
 			if tc.tag != "" {
-				_, err := w.Fleet.TagServer(t.Context(), fleet.DefaultAccount, "web", []string{tc.tag}, nil)
+				_, err := w.Fleet.TagServer(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", []string{tc.tag}, nil)
 				require.NoError(t, err)
 			}
 			require.NoError(t, w.Launch.Terminate(t.Context(), inst.ID, "ann"))
@@ -222,7 +222,7 @@ func TestStranded(t *testing.T) {
 
 	// A machine that ran long before it was connected has just begun.
 	old := w.Server("old", func(s *fleet.ServerSpec) { s.Launch = store.Launch{} })
-	doc, err := w.Fleet.UserData(t.Context(), fleet.DefaultAccount, old.Name, "query", "")
+	doc, err := w.Fleet.UserData(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, old.Name, "query", "")
 	require.NoError(t, err)
 	out, err := w.EC2.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: &w.Image, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 	require.NoError(t, err)
@@ -268,20 +268,20 @@ func TestDeleteServerWithMachine(t *testing.T) {
 	w := cloudtest.New(t)
 	_, inst, _ := running(t, w, "web")
 	for _, force := range []bool{false, true} {
-		require.ErrorContains(t, w.Fleet.DeleteServer(t.Context(), fleet.DefaultAccount, "web", force), "terminate it first")
+		require.ErrorContains(t, w.Fleet.DeleteServer(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", force), "terminate it first")
 	}
-	_, err := w.Fleet.RelaunchServer(t.Context(), fleet.DefaultAccount, "web", "")
+	_, err := w.Fleet.RelaunchServer(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", "")
 	require.ErrorContains(t, err, "terminate it first")
 	require.NoError(t, w.Launch.TerminateNow(t.Context(), inst.ID, "ann"))
 	w.Idle()
-	require.NoError(t, w.Fleet.DeleteServer(t.Context(), fleet.DefaultAccount, "web", false))
+	require.NoError(t, w.Fleet.DeleteServer(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web", false))
 }
 
 // An instance without credentials for its cloud is the agent's to end.
 func TestNoCredentials(t *testing.T) {
 	w := cloudtest.New(t)
 	server := w.Server("by hand", func(s *fleet.ServerSpec) { s.Launch = store.Launch{} })
-	doc, err := w.Fleet.UserData(t.Context(), fleet.DefaultAccount, server.Name, "query", "")
+	doc, err := w.Fleet.UserData(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, server.Name, "query", "")
 	require.NoError(t, err)
 	out, err := w.EC2.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: &w.Image, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 	require.NoError(t, err)

@@ -48,9 +48,16 @@ func (s *Service) Launch(ctx context.Context, serverID int64, inputs map[string]
 	if err != nil {
 		return store.Instance{}, err
 	}
+	return s.launch(ctx, func(ctx context.Context, q *store.Queries) (store.MachineJob, error) {
+		return s.order(ctx, q, serverID, values, by)
+	})
+}
+
+// launch makes a job and does its first step.
+func (s *Service) launch(ctx context.Context, order func(context.Context, *store.Queries) (store.MachineJob, error)) (store.Instance, error) {
 	var j store.MachineJob
-	err = s.Fleet.DB.InTx(ctx, func(q *store.Queries) (err error) {
-		j, err = s.order(ctx, q, serverID, values, by)
+	err := s.Fleet.DB.InTx(ctx, func(q *store.Queries) (err error) {
+		j, err = order(ctx, q)
 		return err
 	})
 	if err != nil {
@@ -96,7 +103,7 @@ func (s *Service) order(ctx context.Context, q *store.Queries, serverID int64, i
 	if err != nil {
 		return j, err
 	}
-	id, err := s.Fleet.BeginLaunch(ctx, q, server, inputs)
+	id, err := s.Fleet.BeginLaunch(ctx, q, by, server, inputs)
 	if err != nil {
 		return j, err
 	}
@@ -113,21 +120,27 @@ func (s *Service) order(ctx context.Context, q *store.Queries, serverID int64, i
 		ClientToken: fmt.Sprintf(TokenPrefix+"%s-%s-%d", platform, id.Instance.UID, id.TokenID),
 		Tags:        map[string]string{"Name": server.Name, TagPlatform: platform, TagInstance: id.Instance.UID, TagServer: fmt.Sprint(server.ID)},
 	}
-	if j.Detail, err = json.Marshal(o); err != nil {
-		return j, err
-	}
 	inst := id.Instance
-	inst.CloudID, inst.ClientToken, inst.Name, inst.ImageUID, inst.InstanceType, inst.LaunchedAt = cloud.ID, o.ClientToken, server.Name, o.Image, o.Type, s.now()
+	inst.Name = server.Name
+	return s.begun(ctx, q, inst, cloud, o, doc, fleet.Remark{By: by, Summary: fmt.Sprintf("launch of server %q requested", server.Name)})
+}
+
+// begun writes that an instance is being launched, and makes the job.
+func (s *Service) begun(ctx context.Context, q *store.Queries, inst store.Instance, cloud store.Cloud, o order, doc string, r fleet.Remark) (j store.MachineJob, err error) {
+	inst.CloudID, inst.ClientToken, inst.ImageUID, inst.InstanceType, inst.LaunchedAt = cloud.ID, o.ClientToken, o.Image, o.Type, s.now()
 	if err := q.SetLaunch(ctx, inst, s.now()); err != nil {
 		return j, err
 	}
-	j = store.MachineJob{AccountID: server.AccountID, CloudID: cloud.ID, InstanceID: inst.ID, Kind: store.JobLaunch, Step: stepRun,
-		Detail: j.Detail, Sealed: s.Fleet.Keys.Seal(documentPlace(o.ClientToken), doc), By: by}
+	j = store.MachineJob{AccountID: inst.AccountID, CloudID: cloud.ID, InstanceID: inst.ID, Kind: store.JobLaunch, Step: stepRun,
+		Sealed: s.Fleet.Keys.Seal(documentPlace(o.ClientToken), doc), By: r.By}
+	if j.Detail, err = json.Marshal(o); err != nil {
+		return j, err
+	}
 	if j.ID, err = q.CreateMachineJob(ctx, j, s.now()); err != nil {
 		return j, fmt.Errorf("create job: %w", err)
 	}
-	return j, s.Fleet.Remark(ctx, q, inst, fleet.Remark{By: by, Summary: fmt.Sprintf("launch of server %q requested", server.Name),
-		Detail: fmt.Sprintf("cloud: %s\nimage: %s\ninstance type: %s\n", cloud.Name, o.Image, o.Type)})
+	r.Detail = fmt.Sprintf("cloud: %s\nimage: %s\ninstance type: %s\n", cloud.Name, o.Image, o.Type)
+	return j, s.Fleet.Remark(ctx, q, inst, r)
 }
 
 func documentPlace(clientToken string) string { return "user-data " + clientToken }

@@ -250,5 +250,10 @@ func (s *Service) appear(ctx context.Context, j *store.MachineJob, inst store.In
 	case state == "pending" && waited <= appearTime:
 		return verdict{after: s.glance(j)}
 	}
-	return verdict{outcome: store.JobDone, write: func(ctx context.Context, q *store.Queries) error { return s.see(ctx, q, inst.ID, *machine) }}
+	return verdict{outcome: store.JobDone, write: func(ctx context.Context, q *store.Queries) error {
+		if err := s.see(ctx, q, inst.ID, *machine); err != nil || inst.ServerID != 0 {
+			return err
+		}
+		return s.started(ctx, q, inst.ID) // nobody else reports it
+	}}
 }

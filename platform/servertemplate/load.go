@@ -24,7 +24,7 @@ import (
 // Load reads the YAML file at path, the scripts it names (relative to it) and
 // their attachments (in attachments/ beside each script). An error is Problems.
 func Load(path string) (*Template, error) {
-	l := &loader{file: path, tmpl: &Template{}, byPath: map[string]int{}}
+	l := &loader{file: path, tmpl: &Template{Path: path}, byPath: map[string]int{}}
 	l.readTemplate()
 	l.checkNames()
 	l.checkInputs()
@@ -61,7 +61,7 @@ func (l *loader) readTemplate() {
 			"Description":      func(n *yaml.Node) { t.Description = r.String(n, "Description") },
 			"Inputs":           l.readInputs,
 			"RightScripts":     l.readSequences,
-			"MultiCloudImages": func(n *yaml.Node) { t.MultiCloudImages = l.dataList(n, "MultiCloudImages") },
+			"MultiCloudImages": l.readImages,
 			"Alerts":           func(n *yaml.Node) { t.Alerts = l.dataList(n, "Alerts") },
 		})
 		if t.Name == "" {

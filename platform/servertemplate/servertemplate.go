@@ -34,13 +34,15 @@ const (
 
 // Template is a loaded ServerTemplate.
 type Template struct {
+	Path        string // of the file
 	Name        string
 	Description string
 	Inputs      []InputValue
 	Bindings    []Binding
 	Scripts     []Script
-	// MultiCloudImages and Alerts are kept as plain data until something reads
-	// them.
+	Images      []Image
+	// MultiCloudImages is Images as they are written, and Alerts are data that
+	// nothing reads.
 	MultiCloudImages []any
 	Alerts           []any
 	// Warnings are oddities that do not stop an upload.

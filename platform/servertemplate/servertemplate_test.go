@@ -93,6 +93,77 @@ func TestLoadOddFiles(t *testing.T) {
 	require.Contains(t, tmpl.Warnings[0].String(), "warn.yml:2: Inputs: X is not an input")
 }
 
+// Images of a file are checked with it.
+func TestLoadImages(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "t.yml")
+	load := func(images string) (*Template, error) {
+		require.NoError(t, os.WriteFile(file, []byte("Name: a\nMultiCloudImages:\n"+images), 0o600))
+		return Load(file)
+	}
+	tmpl, err := load("  - {Name: one, Revision: head}\n  - Href: /api/multi_cloud_images/4\n  - Name: full\n    Description: d\n    Tags: [\"a:b=c\"]\n    Settings:\n      - {Cloud: c, Instance Type: t, Image: i, User Data: u}\n")
+	require.NoError(t, err)
+	require.Equal(t, []Image{
+		{Line: 3, Name: "one"}, {Line: 4, Href: "/api/multi_cloud_images/4"},
+		{Line: 5, Name: "full", Description: "d", Tags: []string{"a:b=c"}, Full: true, Settings: []ImageSetting{{Line: 9, Cloud: "c", InstanceType: "t", Image: "i", UserData: "u"}}},
+	}, tmpl.Images)
+	require.Len(t, tmpl.MultiCloudImages, 3)
+	for images, want := range map[string]string{
+		"  - one.yml\n":                                  `t.yml:3: MultiCloudImages: "one.yml": want a mapping`,
+		"  - [x]\n":                                      "t.yml:3: MultiCloudImages: want a mapping",
+		"  - Revision: 1\n":                              "t.yml:3: MultiCloudImages: Name: is missing",
+		"  - {Name: a, Colour: red}\n":                   `t.yml:3: MultiCloudImages: unknown key "Colour"`,
+		"  - {Name: a, Publisher: Acme}\n":               "t.yml:3: MultiCloudImages: \"a\" of publisher \"Acme\": there is no marketplace",
+		"  - {Name: a, Tags: [], Revision: 3}\n":         "leave it out where the image is written out",
+		"  - {Name: a, Href: /x}\n":                      "Href stands alone",
+		"  - {Name: a}\n  - {Name: a}\n":                 `t.yml:4: MultiCloudImages: "a" is given twice`,
+		"  - Name: a\n    Settings:\n      - Image: x\n": "t.yml:5: MultiCloudImages: Settings: Cloud: is missing",
+		"  - Name: a\n    Settings: x\n":                 "t.yml:4: MultiCloudImages: Settings: want a list",
+		"  - Name: a\n    Tags: {a: b}\n":                "t.yml:4: MultiCloudImages: Tags: want a list",
+	} {
+		_, err := load(images)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// FuzzLoad throws bytes at the loader: a template, or problems that each name a
+// file and its line.
+func FuzzLoad(f *testing.F) {
+	for _, file := range []string{"testdata/web/web.yml", "testdata/broken/broken.yml", "testdata/web/start.sh"} {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw, []byte("#!/bin/sh\n# ---\n# RightScript Name: s\n# Inputs: {}\n# Attachments: []\n# ...\n"))
+	}
+	for _, seed := range []string{"", "a", "- a", "Name: a\nRightScripts: {Boot: [s.sh, s.sh], Operational: [s.sh]}\n", "Name: &a b\nDescription: *a\n", "Name: a\nMultiCloudImages: [{Name: x, Settings: [{Cloud: c, Image: i}]}]\n",
+		"Name: a\nInputs: {A: \"array:[\\\"text:x\\\"]\"}\n", "? [a]\n: b\n", "Name: !!binary eA==\n", "<<: {a: b}\n"} {
+		f.Add([]byte(seed), []byte("#!/bin/sh\n# ---\n# RightScript Name: s\n# Inputs:\n#   A:\n#     Required: maybe\n# Attachments: [x]\n# ...\n"))
+	}
+	f.Fuzz(func(t *testing.T, text, script []byte) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "t.yml")
+		require.NoError(t, os.WriteFile(file, text, 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "s.sh"), script, 0o600))
+		lines := map[string]int{file: strings.Count(string(text), "\n") + 1, filepath.Join(dir, "s.sh"): strings.Count(string(script), "\n") + 1}
+		tmpl, err := Load(file)
+		if err == nil {
+			require.NotEmpty(t, tmpl.Name)
+			return
+		}
+		var problems Problems
+		require.ErrorAs(t, err, &problems)
+		require.NotEmpty(t, problems)
+		for _, p := range problems {
+			last, ours := lines[p.File]
+			require.True(t, ours || strings.HasPrefix(p.File, dir), "%v", p)
+			require.NotEmpty(t, p.Text)
+			if p.Line != 0 && ours {
+				require.LessOrEqual(t, p.Line, last, "%v", p)
+			}
+		}
+	})
+}
+
 func TestExamplesLoad(t *testing.T) {
 	paths, err := filepath.Glob("../../example/servertemplates/*/*.yml")
 	require.NoError(t, err)

@@ -98,6 +98,29 @@ func (q *Queries) DeleteBinding(ctx context.Context, id int64) error {
 	return err
 }
 
+// DisabledScripts lists the scripts of its ServerTemplate that a server does not
+// run; Position is not set.
+func (q *Queries) DisabledScripts(ctx context.Context, serverID int64) (list []Binding, err error) {
+	err = q.each(ctx, func(rows *sql.Rows) error {
+		var b Binding
+		err := rows.Scan(&b.Sequence, &b.ScriptID)
+		list = append(list, b)
+		return err
+	}, `SELECT sequence, right_script_id FROM disabled_scripts WHERE server_id = ? ORDER BY sequence, right_script_id`, serverID)
+	return list, err
+}
+
+// SetScriptDisabled keeps a script of its ServerTemplate from a server, or gives
+// it back.
+func (q *Queries) SetScriptDisabled(ctx context.Context, serverID int64, b Binding, disabled bool) error {
+	statement := `DELETE FROM disabled_scripts WHERE server_id = ? AND sequence = ? AND right_script_id = ?`
+	if disabled {
+		statement = `INSERT INTO disabled_scripts (server_id, sequence, right_script_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
+	}
+	_, err := q.exec(ctx, statement, serverID, b.Sequence, b.ScriptID)
+	return err
+}
+
 // AlertSpec is a condition on a metric, kept for the tools that write it.
 type AlertSpec struct {
 	ID, TemplateID int64

@@ -21,14 +21,16 @@ func (q *Queries) CreateRawInstance(ctx context.Context, i Instance, now time.Ti
 	return id, q.SeeInstance(ctx, i, now)
 }
 
-// SeeInstance writes what a cloud says of an instance. The addresses are the
-// cloud's too; State and EndedAt are not touched.
+// SeeInstance writes what a cloud says of an instance. Addresses that its agent
+// has declared stay, and State and EndedAt are not touched.
 func (q *Queries) SeeInstance(ctx context.Context, i Instance, now time.Time) error {
 	public, private, err := i.addresses()
 	if err != nil {
 		return err
 	}
-	_, err = q.exec(ctx, `UPDATE instances SET name = ?, image_uid = ?, instance_type = ?, datacenter = ?, cloud_state = ?, public_ips = ?, private_ips = ?,
+	_, err = q.exec(ctx, `UPDATE instances SET name = ?, image_uid = ?, instance_type = ?, datacenter = ?, cloud_state = ?,
+		public_ips = CASE WHEN declared_at > 0 AND public_ips <> '[]' THEN public_ips ELSE ? END,
+		private_ips = CASE WHEN declared_at > 0 AND private_ips <> '[]' THEN private_ips ELSE ? END,
 		seen_cloud_id = ?, launched_at = ?, seen_at = ?, gone_at = 0, updated_at = ? WHERE id = ?`,
 		i.Name, i.ImageUID, i.InstanceType, i.Datacenter, i.CloudState, public, private, i.SeenCloudID, millis(i.LaunchedAt), millis(now), millis(now), i.ID)
 	return err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -43,7 +44,25 @@ type Instance struct {
 // CreateInstance stores a new instance and returns its id.
 func (q *Queries) CreateInstance(ctx context.Context, i Instance, now time.Time) (int64, error) {
 	return q.insert(ctx, `INSERT INTO instances (account_id, cloud_id, server_id, uid, state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-		i.AccountID, i.CloudID, i.ServerID, i.UID, i.State, millis(now), millis(now))
+		i.AccountID, i.CloudID, nullID(i.ServerID), i.UID, i.State, millis(now), millis(now))
+}
+
+// ReleaseInstance makes a raw instance of a server's: what its launch and its
+// agent have left in its row, its inputs and what waits for the agent is gone.
+func (q *Queries) ReleaseInstance(ctx context.Context, id int64, name string, now time.Time) error {
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{`DELETE FROM instance_inputs WHERE instance_id = ?`, []any{id}},
+		{`DELETE FROM events WHERE instance_id = ?`, []any{id}},
+		{`UPDATE instances SET server_id = NULL, client_token = '', declared_at = 0, attested_at = 0, rightlink_version = '', name = ?, updated_at = ? WHERE id = ?`, []any{name, millis(now), id}},
+	} {
+		if _, err := q.exec(ctx, step.query, step.args...); err != nil {
+			return fmt.Errorf("release instance: %w", err)
+		}
+	}
+	return nil
 }
 
 const instanceColumns = `SELECT id, account_id, cloud_id, server_id, uid, resource_uid, cloud, image_uid, public_ips, private_ips, rightlink_version, state, created_at, declared_at, updated_at, ended_at,

@@ -35,9 +35,14 @@ var serverActions = map[string]action{
 		Text: "The machine is switched on again and runs its boot scripts."},
 	"relaunch": {Label: "Relaunch", Question: "Relaunch %s?", Grave: true, do: (*call).relaunch,
 		Text: "The instance it has is shut out and counts as terminated. A new one takes its place."},
+	"lock": {Label: "Lock", Question: "Lock the instance of %s?", do: (*call).lock, Text: lockText},
+	"unlock": {Label: "Unlock", Question: "Unlock the instance of %s?", do: (*call).unlock,
+		Text: "It can be terminated and stopped again, and scripts can run on it."},
 	"delete": {Label: "Delete", Question: "Delete %s?", Grave: true, do: (*call).deleteServer,
 		Text: "The server and its inputs are removed. Its audit entries stay."},
 }
+
+const lockText = "Until somebody unlocks it, it cannot be terminated or stopped, and no script runs on it."
 
 func serverAction(name string) (action, bool) {
 	a, ok := serverActions[name]
@@ -59,6 +64,9 @@ func (c *call) actionsOf(b serverBody) (list []action, err error) {
 		}
 	case b.Alive():
 		names = []string{"reboot", "stop", "terminate", "relaunch"}
+	}
+	if b.Alive() {
+		names = append(names, map[bool]string{false: "lock", true: "unlock"}[b.Locked])
 	}
 	for _, name := range names {
 		a, _ := serverAction(name)
@@ -182,7 +190,7 @@ func (c *call) endOrReboot(server store.Server, inst *store.Instance, kind strin
 		}
 		return c.fleet.ShutdownInstance(c.ctx(), c.by(), inst.ID, kind)
 	}
-	return c.fleet.Shutdown(c.ctx(), c.account(), server.Name, kind) // says why not
+	return c.fleet.Shutdown(c.ctx(), c.by(), server.Name, kind) // says why not
 }
 
 func (c *call) throughCloud(inst store.Instance, kind string) error {
@@ -201,9 +209,20 @@ func (c *call) throughCloud(inst store.Instance, kind string) error {
 func (c *call) unlocked(inst store.Instance) error {
 	locked, err := c.fleet.DB.InstanceLocked(c.ctx(), inst.ID)
 	if err == nil && locked {
-		err = &fleet.InvalidError{Text: fmt.Sprintf("%s is locked; unlock it first, through the API.", fleet.NameOf(inst))}
+		err = &fleet.InvalidError{Text: fmt.Sprintf("%s is locked; unlock it first.", fleet.NameOf(inst))}
 	}
 	return err
+}
+
+func (c *call) lock(_ store.Server, inst *store.Instance) error { return c.setLock(inst, true) }
+
+func (c *call) unlock(_ store.Server, inst *store.Instance) error { return c.setLock(inst, false) }
+
+func (c *call) setLock(inst *store.Instance, locked bool) error {
+	if inst == nil || !inst.EndedAt.IsZero() {
+		return &fleet.InvalidError{Text: "The server has no instance to lock."}
+	}
+	return c.fleet.LockInstance(c.ctx(), c.by(), inst.ID, locked)
 }
 
 func (c *call) start(_ store.Server, inst *store.Instance) error {
@@ -233,7 +252,7 @@ func (c *call) relaunch(server store.Server, inst *store.Instance) error {
 	case ok:
 		return c.opt.Machines.Relaunch(c.ctx(), server.ID, c.who.Email)
 	}
-	_, err = c.fleet.RelaunchServer(c.ctx(), c.account(), server.Name, "")
+	_, err = c.fleet.RelaunchServer(c.ctx(), c.by(), server.Name, "")
 	return err
 }
 

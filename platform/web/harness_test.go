@@ -62,9 +62,9 @@ func start(t testing.TB) *world {
 	}
 	tmpl, err := servertemplate.Load("../servertemplate/testdata/web/web.yml")
 	require.NoError(t, err)
-	w.template, err = w.fleet.UploadTemplate(ctx, fleet.DefaultAccount, tmpl)
+	w.template, err = w.fleet.UploadTemplate(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(t, err)
-	require.NoError(t, w.fleet.SetCredential(ctx, fleet.DefaultAccount, "DB_PASSWORD", "of the database", "very-secret-value"))
+	require.NoError(t, w.fleet.SetCredential(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "DB_PASSWORD", "of the database", "very-secret-value"))
 	errs := &errorLog{}
 	t.Cleanup(func() { require.Empty(t, errs.text.String()) })
 	w.web, err = New(w.fleet, w.access, Options{Log: slog.New(slog.NewTextHandler(errs, nil)), Machines: w.machines})
@@ -304,7 +304,7 @@ func (w *world) enrol(server store.Server, uid string) agent {
 	ctx := context.Background()
 	token, err := w.fleet.DB.LatestToken(ctx, server.ID)
 	require.NoError(w.t, err)
-	doc, err := w.fleet.UserData(ctx, fleet.DefaultAccount, server.Name, "query", "h")
+	doc, err := w.fleet.UserData(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, server.Name, "query", "h")
 	require.NoError(w.t, err)
 	values, err := url.ParseQuery(doc)
 	require.NoError(w.t, err)

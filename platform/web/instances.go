@@ -105,6 +105,7 @@ type instanceBody struct {
 	Tags    []store.TagRow
 	Entries []auditRow
 	Actions []action
+	Locked  bool
 }
 
 func (c *call) shownInstance() (row instanceRow, err error) {
@@ -138,7 +139,10 @@ func (c *call) instance() error {
 	if b.Entries, err = c.auditRows(entries); err != nil {
 		return err
 	}
-	b.Actions = rawActionsOf(b.instanceRow)
+	if b.Locked, err = c.fleet.DB.InstanceLocked(c.ctx(), b.ID); err != nil {
+		return err
+	}
+	b.Actions = rawActionsOf(b.instanceRow, b.Locked)
 	if c.fragment {
 		return c.partIfChanged("instance-live", b)
 	}
@@ -151,12 +155,14 @@ var rawActions = map[string]action{
 	"terminate": {Label: "Terminate", Question: "Terminate %s?", Grave: true, Text: "No server has this instance, so no script runs. The machine and what is on its own disks are gone."},
 	"reboot":    {Label: "Reboot", Question: "Reboot %s?", Text: "The cloud restarts the machine."},
 	"stop":      {Label: "Stop", Question: "Stop %s?", Text: "The cloud switches the machine off. Its disks stay."},
+	"lock":      {Label: "Lock", Question: "Lock %s?", Text: lockText},
+	"unlock":    {Label: "Unlock", Question: "Unlock %s?", Text: "It can be terminated and stopped again."},
 	"start":     {Label: "Start", Question: "Start %s?", Text: "The cloud switches the machine on again."},
 }
 
 // rawActionsOf lists what makes sense for a raw instance now; a managed one is
 // dealt with on the page of its server.
-func rawActionsOf(row instanceRow) (list []action) {
+func rawActionsOf(row instanceRow, locked bool) (list []action) {
 	var names []string
 	switch {
 	case !row.Raw() || !row.EndedAt.IsZero() || !row.GoneAt.IsZero():
@@ -164,6 +170,9 @@ func rawActionsOf(row instanceRow) (list []action) {
 		names = []string{"reboot", "stop", "terminate"}
 	case row.CloudState == "stopped":
 		names = []string{"start", "terminate"}
+	}
+	if len(names) > 0 {
+		names = append(names, map[bool]string{false: "lock", true: "unlock"}[locked])
 	}
 	for _, name := range names {
 		a := rawActions[name]
@@ -218,6 +227,9 @@ func (c *call) actRaw() error {
 }
 
 func (c *call) doRaw(inst store.Instance, name string) error {
+	if name == "lock" || name == "unlock" {
+		return c.fleet.LockInstance(c.ctx(), c.by(), inst.ID, name == "lock")
+	}
 	m := c.opt.Machines
 	if m == nil {
 		return errNoCloud

@@ -117,7 +117,7 @@ func (c *call) userData() error {
 	if b.Form, err = userdata.ParseForm(c.r.PostForm.Get("form")); err != nil {
 		err = &fleet.InvalidError{Text: err.Error()}
 	} else {
-		b.Document, err = c.fleet.UserData(c.ctx(), c.account(), server.Name, b.Form, "")
+		b.Document, err = c.fleet.UserData(c.ctx(), c.by(), server.Name, b.Form, "")
 	}
 	status := http.StatusOK
 	if b.Problem = problem(err); b.Problem != "" {

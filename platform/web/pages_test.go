@@ -28,7 +28,7 @@ func (w *world) catalogue() {
 	ctx := context.Background()
 	running := w.enrol(w.server("web-1"), "i-0123456789abcdef0")
 	w.server("<b>web</b> & \"2\"")
-	_, err := w.fleet.TagServer(ctx, fleet.DefaultAccount, "web-1", []string{"app:role=web"}, nil)
+	_, err := w.fleet.TagServer(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "web-1", []string{"app:role=web"}, nil)
 	require.NoError(w.t, err)
 	id, err := w.fleet.RunScript(ctx, fleet.DefaultAccount, "web-1", fleet.RunRequest{Script: "Test start", By: "operator@example.net"})
 	require.NoError(w.t, err)
@@ -366,7 +366,7 @@ func FuzzForms(f *testing.F) {
 		v := &visitor{world: &world{t: t, http: shared.http}, client: client}
 		token := v.csrf()
 		require.NotEmpty(t, token)
-		for _, path := range []string{"/servers", "/run", "/credentials", "/users", "/servers/1/tags", "/servers/1/launch", "/servers/1/user-data", "/servers/1/reboot", "/me/password", "/login"} {
+		for _, path := range []string{"/servers", "/run", "/credentials", "/users", "/servers/1/tags", "/servers/1/launch", "/servers/1/user-data", "/servers/1/reboot", "/servers/1/settings", "/deployments", "/arrays", "/clouds", "/templates/1/scripts", "/me/password", "/me/account", "/login"} {
 			require.Less(t, v.do(http.MethodPost, path, strings.NewReader("csrf="+token+"&"+form)).status, 500, path)
 		}
 		for _, path := range []string{"/servers", "/instances", "/run", "/servers/new", "/audit", "/images"} {

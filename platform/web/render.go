@@ -182,6 +182,13 @@ var notices = map[string]string{
 	"user":       "The user was saved.",
 	"removed":    "The user was removed.",
 	"password":   "The password was changed.",
+	"settings":   "The settings were changed. They count at the next launch.",
+	"scripts":    "The scripts were changed. Servers take them at the next boot.",
+	"saved":      "It was saved.",
+	"deleted":    "It was removed.",
+	"lock":       "The instance was locked.",
+	"unlock":     "The instance was unlocked.",
+	"account":    "You work in another account now.",
 }
 
 func (r *renderer) funcs() template.FuncMap {

@@ -35,6 +35,7 @@ func routes() []route {
 		{post, "/logout", person, (*call).logout},
 		{get, "/me", person, (*call).me},
 		{post, "/me/password", person, (*call).changePassword},
+		{post, "/me/account", person, (*call).changeAccount},
 
 		{get, "/", access.Observer, (*call).overview},
 		{get, "/servers", access.Observer, (*call).servers},
@@ -45,6 +46,8 @@ func routes() []route {
 		{post, "/servers/{id}/launch", access.Actor, (*call).launch},
 		{get, "/servers/{id}/inputs", access.Actor, (*call).inputsForm},
 		{post, "/servers/{id}/inputs", access.Actor, (*call).setInputs},
+		{get, "/servers/{id}/settings", access.Actor, (*call).settingsForm},
+		{post, "/servers/{id}/settings", access.Actor, (*call).setSettings},
 		{get, "/servers/{id}/user-data", access.Actor, (*call).userDataForm},
 		{post, "/servers/{id}/user-data", access.Actor, (*call).userData},
 		{get, "/servers/{id}/{action}", access.Actor, (*call).confirm},
@@ -53,6 +56,20 @@ func routes() []route {
 		{get, "/run", access.Actor, (*call).runForm},
 		{post, "/run", access.Actor, (*call).run},
 
+		{get, "/deployments", access.Observer, (*call).deployments},
+		{post, "/deployments", access.Actor, (*call).createDeployment},
+		{get, "/deployments/{id}", access.Observer, (*call).deployment},
+		{post, "/deployments/{id}", access.Actor, (*call).setDeployment},
+		{get, "/deployments/{id}/delete", access.Actor, (*call).confirmDeleteDeployment},
+		{post, "/deployments/{id}/delete", access.Actor, (*call).deleteDeployment},
+
+		{get, "/arrays", access.Observer, (*call).arrays},
+		{post, "/arrays", access.Actor, (*call).createArray},
+		{get, "/arrays/{id}", access.Observer, (*call).array},
+		{post, "/arrays/{id}", access.Actor, (*call).setArray},
+		{get, "/arrays/{id}/{action}", access.Actor, (*call).confirmArray},
+		{post, "/arrays/{id}/{action}", access.Actor, (*call).actArray},
+
 		{get, "/instances", access.Observer, (*call).instances},
 		{get, "/instances/{uid}", access.Observer, (*call).instance},
 		{get, "/instances/{uid}/{action}", access.Actor, (*call).confirmRaw},
@@ -60,10 +77,18 @@ func routes() []route {
 
 		{get, "/templates", access.Observer, (*call).templates},
 		{get, "/templates/{id}", access.Observer, (*call).template},
+		{post, "/templates/{id}/scripts", access.Designer, (*call).changeBindings},
 		{get, "/scripts/{id}", access.Observer, (*call).script},
 		{get, "/images", access.Observer, (*call).images},
 		{get, "/multi-cloud-images", access.Observer, (*call).multiCloudImages},
 		{get, "/multi-cloud-images/{id}", access.Observer, (*call).multiCloudImage},
+
+		{get, "/clouds", access.Observer, (*call).clouds},
+		{post, "/clouds", access.Admin, (*call).addCloud},
+		{get, "/clouds/{id}", access.Observer, (*call).cloud},
+		{post, "/clouds/{id}", access.Admin, (*call).setCloud},
+		{get, "/clouds/{id}/remove", access.Admin, (*call).confirmRemoveCloud},
+		{post, "/clouds/{id}/remove", access.Admin, (*call).removeCloud},
 
 		{get, "/audit", access.Observer, (*call).audit},
 		{get, "/audit/{id}", access.Observer, (*call).auditEntry},

@@ -93,6 +93,7 @@ type serverBody struct {
 	Tags     []store.TagRow
 	Entries  []auditRow
 	Actions  []action
+	Locked   bool // its instance is
 }
 
 // Alive tells whether there is an instance to talk to.
@@ -138,6 +139,11 @@ func (c *call) serverBody() (b serverBody, err error) {
 	b.Scripts = slices.DeleteFunc(scripts, func(s store.BoundScript) bool { return s.Sequence != string(servertemplate.Operational) })
 	if b.Current != nil {
 		if b.Tags, err = c.fleet.DB.Tags(c.ctx(), c.account(), fleet.InstanceHref(*b.Current)); err != nil {
+			return b, err
+		}
+	}
+	if b.Alive() {
+		if b.Locked, err = c.fleet.DB.InstanceLocked(c.ctx(), b.Current.ID); err != nil {
 			return b, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/rightimage/packer-plugin-rightimage/platform/access"
 	"github.com/rightimage/packer-plugin-rightimage/platform/servertemplate"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
 )
@@ -33,11 +34,14 @@ type templateBody struct {
 	Sequences []sequence
 	Inputs    []shownInput
 	Images    []templateImage
+	// Choices are the scripts that can be put into a sequence; none where nobody
+	// may.
+	Choices []store.RightScript
 }
 
 type sequence struct {
 	Name, Text string
-	Scripts    []store.BoundScript
+	Scripts    []store.PlacedBinding
 }
 
 var sequenceTexts = map[servertemplate.Sequence]string{
@@ -64,12 +68,23 @@ func (c *call) template() error {
 	if b.ServerTemplate, err = c.templateOf(id); err != nil {
 		return err
 	}
+	bindings, err := c.fleet.DB.Bindings(c.ctx(), id)
+	if err != nil {
+		return err
+	}
 	for _, name := range servertemplate.Sequences() {
-		scripts, err := c.fleet.DB.BoundScripts(c.ctx(), id, string(name))
-		if err != nil {
+		one := sequence{Name: string(name), Text: sequenceTexts[name]}
+		for _, binding := range bindings {
+			if binding.Sequence == one.Name {
+				one.Scripts = append(one.Scripts, binding)
+			}
+		}
+		b.Sequences = append(b.Sequences, one)
+	}
+	if c.may(access.Designer) && b.Revision == 0 {
+		if b.Choices, err = c.fleet.DB.RightScripts(c.ctx(), c.account()); err != nil {
 			return err
 		}
-		b.Sequences = append(b.Sequences, sequence{Name: string(name), Text: sequenceTexts[name], Scripts: scripts})
 	}
 	all, err := c.fleet.DB.BoundScripts(c.ctx(), id, "")
 	if err != nil {

@@ -159,8 +159,9 @@ func (c *call) removeUser() error {
 
 // meBody is a person's own page.
 type meBody struct {
-	Roles   []roleChoice
-	Problem string
+	Roles    []roleChoice
+	Problem  string
+	Accounts []store.Account
 }
 
 func (c *call) me() error { return c.mePage(http.StatusOK, "") }
@@ -171,12 +172,29 @@ func (c *call) mePage(status int, text string) error {
 		have = append(have, string(role))
 	}
 	b := meBody{Problem: text}
+	var err error
+	if b.Accounts, err = c.fleet.DB.AccountsOfUser(c.ctx(), c.who.UserID); err != nil {
+		return err
+	}
 	for _, one := range roleChoices(have) {
 		if one.Has {
 			b.Roles = append(b.Roles, one)
 		}
 	}
 	return c.show(status, "me", c.who.Email, b)
+}
+
+// changeAccount begins a session in another account of the person. Each account
+// has its own roles, so that it is a new session with a new secret.
+func (c *call) changeAccount() error {
+	who, err := c.access.Switch(c.ctx(), c.who, number(c.r.PostForm.Get("account")))
+	if errors.Is(err, access.ErrUnauthorized) {
+		return c.mePage(http.StatusUnprocessableEntity, "You have no role in that account.")
+	}
+	if err != nil {
+		return err
+	}
+	return c.begin(who, Base+"/?done=account")
 }
 
 // changePassword wants the old password, so that an open browser is not enough

@@ -47,6 +47,8 @@ type Options struct {
 	// Machines is nil on a platform that launches nothing itself: servers are
 	// then created here, and their user-data goes to the cloud by hand.
 	Machines Machines
+	// Clouds adds and changes clouds; nil where that is for the command line.
+	Clouds Clouds
 }
 
 // wrongPasswords bounds wrong passwords.

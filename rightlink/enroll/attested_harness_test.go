@@ -59,7 +59,7 @@ func newSite(t *testing.T) *site {
 	s.fleet.Attest.Trust.Files = []string{file}
 	tmpl, err := servertemplate.Load("../../platform/servertemplate/testdata/web/web.yml")
 	require.NoError(t, err)
-	_, err = s.fleet.UploadTemplate(t.Context(), fleet.DefaultAccount, tmpl)
+	_, err = s.fleet.UploadTemplate(t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(t, err)
 	handler := api.New(s.fleet, api.Options{Log: slog.New(slog.DiscardHandler)}).Handler()
 	s.platform = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +107,7 @@ func (h *host) metadata(uid string) {
 }
 
 func (h *host) user(server string) {
-	doc, err := h.fleet.UserData(h.t.Context(), fleet.DefaultAccount, server, userdata.FormQuery, "h")
+	doc, err := h.fleet.UserData(h.t.Context(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, server, userdata.FormQuery, "h")
 	require.NoError(h.t, err)
 	settings := map[string]string{}
 	for _, item := range strings.Split(doc, "&") {

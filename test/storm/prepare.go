@@ -87,7 +87,7 @@ func (s *storm) upload(ctx context.Context) (id int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.fleet.UploadTemplate(ctx, fleet.DefaultAccount, tmpl)
+	return s.fleet.UploadTemplate(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
 }
 
 // serve starts the replicas. They share the key and the authority.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
 	"github.com/rightimage/packer-plugin-rightimage/platform/store"
+	"github.com/rightimage/packer-plugin-rightimage/platform/web/chromium"
 )
 
 // lowContrast lists the texts on a page that are too faint for their ground:
@@ -80,33 +81,31 @@ func (p *platform) pages() []string {
 	require.NoError(p.t, err)
 	at := "/ui/servers/1"
 	require.EqualValues(p.t, 1, servers[0].ID)
-	return []string{"/ui/", "/ui/servers", at, "/ui/servers/new?template=1", at + "/launch", at + "/inputs", at + "/user-data", at + "/terminate", "/ui/run?server=1&script=1", "/ui/instances", "/ui/instances/" + raw[0].UID,
-		"/ui/templates", "/ui/templates/1", "/ui/scripts/1", "/ui/multi-cloud-images", "/ui/multi-cloud-images/1", "/ui/images?cloud=2", "/ui/audit", "/ui/audit/1", "/ui/credentials", "/ui/users", "/ui/users/1", "/ui/me", "/ui/nothing"}
+	return []string{"/ui/", "/ui/servers", at, "/ui/servers/new?template=1", at + "/settings", at + "/lock", at + "/launch", at + "/inputs", at + "/user-data", at + "/terminate", "/ui/run?server=1&script=1", "/ui/instances", "/ui/instances/" + raw[0].UID,
+		"/ui/templates", "/ui/templates/1", "/ui/scripts/1", "/ui/multi-cloud-images", "/ui/multi-cloud-images/1", "/ui/images?cloud=2", "/ui/deployments", "/ui/deployments/1", "/ui/arrays", "/ui/arrays/1", "/ui/clouds", "/ui/clouds/2", "/ui/audit", "/ui/audit/1", "/ui/credentials", "/ui/users", "/ui/users/1", "/ui/me", "/ui/nothing"}
 }
 
 // Every page can be read on a phone and on a desk, by day and by night, and
 // used with a finger and with the keyboard.
 func TestLook(t *testing.T) {
-	chromium(t)
+	chromium.Need(t)
 	p := startPlatform(t)
-	b := open(t, p.base)
-	b.look("login", "/ui/login")
-	b.login("admin@example.net")
+	b := chromium.Open(t, p.base)
+	look(t, b, "login", "/ui/login")
+	b.Login("admin@example.net", password)
 	p.fill()
 	p.launchOne()
 	for _, path := range p.pages() {
-		b.look(path, path)
+		look(t, b, path, path)
 	}
-	b.size(360, 740)
-	b.goTo("/ui/servers")
-	b.click("summary")
-	b.holds(`document.querySelector(".menu nav a").checkVisibility()`)
-	b.shot("menu")
-	require.Empty(t, ask[[]string](b, tooWide))
-	require.Empty(t, ask[[]string](b, lowContrast))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, text := range b.complaints {
+	b.Size(360, 740)
+	b.GoTo("/ui/servers")
+	b.Click("summary")
+	b.Holds(`document.querySelector(".menu nav a").checkVisibility()`)
+	b.Shot("menu")
+	require.Empty(t, chromium.Ask[[]string](b, tooWide))
+	require.Empty(t, chromium.Ask[[]string](b, lowContrast))
+	for _, text := range b.Complaints() {
 		require.Contains(t, text, "404", "the one page that does not exist")
 	}
 }
@@ -117,39 +116,39 @@ const measure = "({Wide: " + tooWide + ", Faint: " + lowContrast + ", Small: " +
 type measured struct{ Wide, Faint, Small []string }
 
 // look measures one page on each screen, by day and by night.
-func (b *browser) look(name, path string) {
-	b.t.Helper()
-	b.goTo(path)
+func look(t *testing.T, b *chromium.Browser, name, path string) {
+	t.Helper()
+	b.GoTo(path)
 	for _, screen := range []struct {
 		name          string
 		width, height int64
 	}{{"tablet", 768, 1024}, {"phone", 360, 740}, {"desk", 1280, 900}} {
-		b.size(screen.width, screen.height)
+		b.Size(screen.width, screen.height)
 		for _, scheme := range []string{"dark", "light"} {
-			b.scheme(scheme)
-			m := ask[measured](b, measure)
-			require.Empty(b.t, m.Wide, "%s on %s sticks out", path, screen.name)
-			require.Empty(b.t, m.Faint, "%s by %s", path, scheme)
-			require.Empty(b.t, m.Small, "%s on %s", path, screen.name)
-			b.shot(name + "-" + screen.name + "-" + scheme)
+			b.Scheme(scheme)
+			m := chromium.Ask[measured](b, measure)
+			require.Empty(t, m.Wide, "%s on %s sticks out", path, screen.name)
+			require.Empty(t, m.Faint, "%s by %s", path, scheme)
+			require.Empty(t, m.Small, "%s on %s", path, screen.name)
+			b.Shot(name + "-" + screen.name + "-" + scheme)
 		}
 	}
-	b.tabThrough(path)
+	tabThrough(t, b, path)
 }
 
 // tabThrough walks the page with the tab key: the first stop skips to the
 // content, and every stop can be seen.
-func (b *browser) tabThrough(path string) {
-	b.t.Helper()
+func tabThrough(t *testing.T, b *chromium.Browser, path string) {
+	t.Helper()
 	type focus struct{ Text, Outline string }
-	ask[bool](b, `document.activeElement.blur(), true`)
+	chromium.Ask[bool](b, `document.activeElement.blur(), true`)
 	for i := range 6 {
-		b.do(chromedp.KeyEvent(kb.Tab))
-		stop := ask[focus](b, `(() => { const n = document.activeElement; return {Text: n === document.body ? "BODY" : n.innerText || n.name || n.tagName, Outline: getComputedStyle(n).outlineStyle}; })()`)
+		b.Do(chromedp.KeyEvent(kb.Tab))
+		stop := chromium.Ask[focus](b, `(() => { const n = document.activeElement; return {Text: n === document.body ? "BODY" : n.innerText || n.name || n.tagName, Outline: getComputedStyle(n).outlineStyle}; })()`)
 		if stop.Text == "BODY" {
 			return // the end of a short page
 		}
-		require.NotEqual(b.t, "none", stop.Outline, "%s: stop %d, %q, has no outline", path, i, stop.Text)
+		require.NotEqual(t, "none", stop.Outline, "%s: stop %d, %q, has no outline", path, i, stop.Text)
 	}
 }
 
@@ -162,8 +161,8 @@ func (p *platform) launchOne() {
 	require.Eventually(p.t, func() bool {
 		s, err := p.fleet.DB.Server(ctx, 1)
 		return err == nil && s.State == "operational"
-	}, patience, 50*time.Millisecond)
-	_, err = p.fleet.TagServer(ctx, fleet.DefaultAccount, p.name(1), []string{"app:role=web", "rs_monitoring:state=active"}, nil)
+	}, chromium.Patience, 50*time.Millisecond)
+	_, err = p.fleet.TagServer(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, p.name(1), []string{"app:role=web", "rs_monitoring:state=active"}, nil)
 	require.NoError(p.t, err)
 	_, err = p.fleet.RunScript(ctx, fleet.DefaultAccount, p.name(1), fleet.RunRequest{Script: "Rotate logs", By: email})
 	require.NoError(p.t, err)

@@ -103,7 +103,7 @@ func (p *platform) upload() {
 	}
 	tmpl, err := servertemplate.Load(filepath.Join(dir, "web.yml"))
 	require.NoError(p.t, err)
-	_, err = p.fleet.UploadTemplate(context.Background(), fleet.DefaultAccount, tmpl)
+	_, err = p.fleet.UploadTemplate(context.Background(), fleet.By{Account: fleet.DefaultAccount, Who: "test"}, tmpl)
 	require.NoError(p.t, err)
 }
 
@@ -131,7 +131,7 @@ func (c *cloud) Launch(ctx context.Context, serverID int64, _ map[string]string,
 	if err != nil {
 		return store.Instance{}, err
 	}
-	doc, err := f.UserData(ctx, server.AccountID, server.Name, "query", "")
+	doc, err := f.UserData(ctx, fleet.By{Account: server.AccountID, Who: "test"}, server.Name, "query", "")
 	if err != nil {
 		return store.Instance{}, err
 	}
@@ -228,7 +228,7 @@ func (c *cloud) shutdown(ctx context.Context, instance int64, kind string) error
 	if err != nil {
 		return err
 	}
-	return f.Shutdown(ctx, server.AccountID, server.Name, kind)
+	return f.Shutdown(ctx, fleet.By{Account: server.AccountID, Who: "test"}, server.Name, kind)
 }
 
 func (c *cloud) Terminate(ctx context.Context, i int64, _ string) error {
@@ -256,7 +256,7 @@ func (p *platform) fill() {
 		_, err := f.CreateServer(ctx, fleet.DefaultAccount, fleet.ServerSpec{Name: "shop-frontend-with-a-long-name-" + strconv.Itoa(i), Template: "Web server", Description: "Serves the shop in region " + strconv.Itoa(i), Enrolment: wire.EnrolLegacy})
 		require.NoError(p.t, err)
 	}
-	require.NoError(p.t, f.SetCredential(ctx, fleet.DefaultAccount, "DB_PASSWORD", "of the shop's database", "very-secret-value"))
+	require.NoError(p.t, f.SetCredential(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "DB_PASSWORD", "of the shop's database", "very-secret-value"))
 	_, err := f.DB.CreateRawInstance(ctx, store.Instance{AccountID: fleet.DefaultAccount, CloudID: 2, UID: fleet.NewUID(), ResourceUID: "i-0fedcba9876543210", Cloud: "ec2", ImageUID: "ami-0def0123456789abc", State: "running",
 		Name: "bastion", InstanceType: "t3.small", CloudState: "running", SeenCloudID: 2, PublicIPs: []string{"192.0.2.1"}, PrivateIPs: []string{"10.0.0.99"}}, time.Now())
 	require.NoError(p.t, err)
