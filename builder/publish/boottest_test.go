@@ -232,7 +232,7 @@ func TestSnapshotWithAKeyIsRefused(t *testing.T) {
 	require.Contains(t, strings.Join(ui.lines, "\n"), "warning: fs-deleted-data: the disk AWS access key")
 	_, err = c.Faults().Add(fault.Rule{Service: "ebs", Action: "GetSnapshotBlock", Kind: fault.Deny})
 	require.NoError(t, err)
-	config.AMIName = "private, too"
+	config.AMIName = "private too"
 	p, ui = prepared(t, f, config)
 	_, err = p.Image(t.Context(), create)
 	require.NoError(t, err)
