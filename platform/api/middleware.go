@@ -6,7 +6,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/fleet"
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/panics"
 	"github.com/rightimage/packer-plugin-rightimage/platform/wire"
 )
 
@@ -78,21 +78,10 @@ func clip(s string) string {
 	return s
 }
 
-// recovered turns a panic into a 500 and a log entry with the stack.
+// recovered turns a panic into a 500.
 func (s *Server) recovered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			if v == http.ErrAbortHandler { //nolint:errorlint // the documented value, never wrapped
-				panic(v)
-			}
-			s.opt.Log.ErrorContext(r.Context(), "panic", "path", clip(r.URL.Path), "value", v, "stack", string(debug.Stack()))
-			writeText(w, http.StatusInternalServerError, "internal error")
-		}()
-		next.ServeHTTP(w, r)
+	return panics.Caught(next, s.opt.Log, func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusInternalServerError, "internal error")
 	})
 }
 

@@ -6,8 +6,9 @@ package web
 import (
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
+
+	"github.com/rightimage/packer-plugin-rightimage/platform/internal/panics"
 )
 
 // maxForm bounds a posted form; the largest honest one has a few inputs of
@@ -54,21 +55,10 @@ func limited(next http.Handler) http.Handler {
 	})
 }
 
-// recovered turns a panic into an error page and a log entry with the stack.
+// recovered turns a panic into an error page.
 func (s *Server) recovered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			v := recover()
-			if v == nil {
-				return
-			}
-			if v == http.ErrAbortHandler { //nolint:errorlint // the documented value, never wrapped
-				panic(v)
-			}
-			s.opt.Log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "value", v, "stack", string(debug.Stack()))
-			c := &call{Server: s, w: w, r: r}
-			c.errorPage(http.StatusInternalServerError, "Something went wrong here", "The platform's log tells more.")
-		}()
-		next.ServeHTTP(w, r)
+	return panics.Caught(next, s.opt.Log, func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Server: s, w: w, r: r}
+		c.errorPage(http.StatusInternalServerError, "Something went wrong here", "The platform's log tells more.")
 	})
 }
