@@ -123,10 +123,15 @@ type Service struct {
 	DB *store.DB
 	// Now is the clock; tests replace it.
 	Now func() time.Time
+	// Cost is that of new passwords. Tests of other things than passwords take
+	// one that is next to nothing.
+	Cost Cost
 }
 
-// New makes a Service.
-func New(db *store.DB, now func() time.Time) *Service { return &Service{DB: db, Now: now} }
+// New makes a Service that hashes passwords at DefaultCost.
+func New(db *store.DB, now func() time.Time) *Service {
+	return &Service{DB: db, Now: now, Cost: DefaultCost}
+}
 
 // audit writes what was changed about people, and by whom.
 func (s *Service) audit(ctx context.Context, q *store.Queries, account, userID int64, by, summary string) error {

@@ -20,6 +20,9 @@ const account = 1
 
 func TestMain(m *testing.M) { os.Exit(storetest.Main(m, nil)) }
 
+// cheap is for tests of other things than the cost.
+var cheap = Cost{Time: 1, Memory: 8, Threads: 1}
+
 type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
@@ -31,7 +34,9 @@ func open(t *testing.T) (*Service, *clock) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	db.Rehearse = true
 	c := &clock{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	return New(db, c.now), c
+	s := New(db, c.now)
+	s.Cost = cheap
+	return s, c
 }
 
 func add(t *testing.T, s *Service, email string, password secret.String, roles ...Role) int64 {
@@ -221,8 +226,37 @@ func TestNewPassword(t *testing.T) {
 	require.NotEqual(t, a, b)
 	require.Len(t, string(a), 26)
 	require.NoError(t, checkPassword(a))
-	require.True(t, samePassword(a, hashPassword(a)))
+	require.True(t, samePassword(a, cheap.hash(a)))
+	require.False(t, samePassword(b, cheap.hash(a)))
 	for _, broken := range []string{"", "$argon2id$v=19$m=1,t=1,p=1$$", "$argon2i$v=19$m=1,t=1,p=1$YQ$YQ", "a$b$c$d$e$f"} {
 		require.False(t, samePassword(a, broken))
 	}
+}
+
+// What New makes has the cost that docs/api.md promises, for new people, for new
+// passwords and for logins of nobody; a hash of another cost stays good.
+func TestCost(t *testing.T) {
+	s, c := open(t)
+	ctx := t.Context()
+	add(t, s, "ann@example.net", "correct horse battery", Admin)
+	s = New(s.DB, c.now)
+	const want = "$argon2id$v=19$m=19456,t=2,p=1$"
+	stored := func(email string) string {
+		u, err := s.DB.UserByEmail(ctx, email, account)
+		require.NoError(t, err)
+		return u.Password
+	}
+	_, err := s.Login(ctx, "ann@example.net", "correct horse battery", account)
+	require.NoError(t, err, "a hash of a lower cost")
+	require.NoError(t, s.SetPassword(ctx, account, "ann@example.net", "another horse battery", "test"))
+	require.True(t, strings.HasPrefix(stored("ann@example.net"), want))
+	add(t, s, "bob@example.net", "correct horse battery", Observer)
+	require.True(t, strings.HasPrefix(stored("bob@example.net"), want))
+	_, err = s.Login(ctx, "bob@example.net", "correct horse battery", account)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(s.Cost.unknown(), want))
+	require.Equal(t, len(stored("bob@example.net")), len(s.Cost.unknown()), "or it is refused before it is compared")
+	text, err := os.ReadFile("../../docs/api.md")
+	require.NoError(t, err)
+	require.Contains(t, string(text), "argon2id hashes (19 MiB, two passes, one thread)")
 }

@@ -56,7 +56,7 @@ func (s *Service) Login(ctx context.Context, email string, password secret.Strin
 	}
 	hash := u.Password
 	if hash == "" {
-		hash = noPassword()
+		hash = s.Cost.unknown()
 	}
 	if same := samePassword(password, hash); !same || u.Password == "" {
 		return Principal{}, ErrUnauthorized

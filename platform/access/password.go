@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
@@ -24,22 +23,23 @@ const (
 	maxPassword = 1024
 )
 
-// Cost of argon2id: OWASP's second choice, which needs little memory, since
-// logins come in parallel.
-const (
-	argonTime    = 2
-	argonMemory  = 19 << 10 // KiB
-	argonThreads = 1
-	argonKey     = 32
-)
+// argonKey is the length of a hash in bytes.
+const argonKey = 32
+
+// Cost is what argon2id takes for a new hash.
+type Cost struct {
+	Time    uint32 // passes
+	Memory  uint32 // KiB
+	Threads uint8
+}
+
+// DefaultCost is OWASP's second choice, which needs little memory, since logins
+// come in parallel.
+var DefaultCost = Cost{Time: 2, Memory: 19 << 10, Threads: 1}
 
 // hashing lets two passwords be hashed at a time: a flood of logins waits
 // instead of taking all memory.
 var hashing = make(chan struct{}, 2)
-
-// noPassword is what a login with an unknown address is compared with, so that
-// it takes as long as one with a known address.
-var noPassword = sync.OnceValue(func() string { return hashPassword("nobody has this password") })
 
 func checkPassword(p secret.String) error {
 	switch n := len(p.Reveal()); {
@@ -53,19 +53,27 @@ func checkPassword(p secret.String) error {
 	return nil
 }
 
-// hashPassword returns the PHC string of a password.
-func hashPassword(p secret.String) string {
+// hash returns the PHC string of a password.
+func (c Cost) hash(p secret.String) string {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // never fails, see crypto/rand
 	enc := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads,
-		enc.EncodeToString(salt), enc.EncodeToString(argon(p, salt, argonTime, argonMemory, argonThreads)))
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.Memory, c.Time, c.Threads,
+		enc.EncodeToString(salt), enc.EncodeToString(c.argon(p, salt)))
 }
 
-func argon(p secret.String, salt []byte, time, memory uint32, threads uint8) []byte {
+// unknown is the hash that a login with an unknown address is compared with, so
+// that it takes as long as one with a known address.
+func (c Cost) unknown() string {
+	enc := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.Memory, c.Time, c.Threads,
+		enc.EncodeToString(make([]byte, 16)), enc.EncodeToString(make([]byte, argonKey)))
+}
+
+func (c Cost) argon(p secret.String, salt []byte) []byte {
 	hashing <- struct{}{}
 	defer func() { <-hashing }()
-	return argon2.IDKey([]byte(p.Reveal()), salt, time, memory, threads, argonKey)
+	return argon2.IDKey([]byte(p.Reveal()), salt, c.Time, c.Memory, c.Threads, argonKey)
 }
 
 // samePassword compares in constant time. The cost is read from the hash, so
@@ -73,15 +81,14 @@ func argon(p secret.String, salt []byte, time, memory uint32, threads uint8) []b
 func samePassword(p secret.String, hash string) bool {
 	parts := strings.Split(hash, "$")
 	var v int
-	var memory, time uint32
-	var threads uint8
+	var c Cost
 	if len(parts) != 6 || parts[1] != "argon2id" {
 		return false
 	}
 	if _, err := fmt.Sscanf(parts[2], "v=%d", &v); err != nil || v != argon2.Version {
 		return false
 	}
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil {
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &c.Memory, &c.Time, &c.Threads); err != nil {
 		return false
 	}
 	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
@@ -89,7 +96,7 @@ func samePassword(p secret.String, hash string) bool {
 	if errSalt != nil || errWant != nil || len(want) != argonKey {
 		return false
 	}
-	return subtle.ConstantTimeCompare(argon(p, salt, time, memory, threads), want) == 1
+	return subtle.ConstantTimeCompare(c.argon(p, salt), want) == 1
 }
 
 // NewPassword makes a password that can be read out and typed: 26 characters

@@ -44,7 +44,7 @@ func (s *Service) AddUser(ctx context.Context, account int64, u NewUser, by stri
 		if err := checkPassword(u.Password); err != nil {
 			return 0, err
 		}
-		hash = hashPassword(u.Password)
+		hash = s.Cost.hash(u.Password)
 	}
 	err = s.DB.InTx(ctx, func(q *store.Queries) error {
 		known, err := q.UserByEmail(ctx, email, account)
@@ -125,7 +125,7 @@ func (s *Service) SetPassword(ctx context.Context, account int64, email string, 
 	if err := checkPassword(password); err != nil {
 		return err
 	}
-	hash := hashPassword(password)
+	hash := s.Cost.hash(password)
 	return s.change(ctx, account, email, by, func(q *store.Queries, u store.User) (string, error) {
 		return fmt.Sprintf("password of user %s changed", u.Email), q.SetPassword(ctx, u.ID, hash, s.Now())
 	})

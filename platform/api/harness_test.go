@@ -101,6 +101,7 @@ func (w *world) serve(dir string, machines Machines) {
 	require.NoError(t, err)
 	log := slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	srv := New(w.fleet, Options{Log: log, PublicHost: "169.254.169.253", Names: names, Machines: machines})
+	srv.access.Cost = cheap
 	go func() {
 		w.done <- srv.Serve(ctx, l, func() (*tls.Certificate, error) { return &cert, nil })
 	}()

@@ -23,9 +23,18 @@ import (
 
 func form(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }
 
+// cheap is the cost of passwords here: next to nothing.
+var cheap = access.Cost{Time: 1, Memory: 8, Threads: 1}
+
+func peopleOf(f *fleet.Service) *access.Service {
+	people := access.New(f.DB, f.Now)
+	people.Cost = cheap
+	return people
+}
+
 func TestSessions(t *testing.T) {
 	w := start(t)
-	people := access.New(w.fleet.DB, w.fleet.Now)
+	people := peopleOf(w.fleet)
 	_, err := people.AddUser(t.Context(), 1, access.NewUser{Email: "ann@example.net", Password: "correct horse battery", Roles: []access.Role{access.Observer}}, "test")
 	require.NoError(t, err)
 	login := func(password string) answer {

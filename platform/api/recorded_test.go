@@ -69,7 +69,7 @@ func startTools(t *testing.T) *tools {
 	c := cloudtest.New(t)
 	w := &tools{world: &world{t: t, fleet: c.Fleet, logs: &syncBuffer{}, done: make(chan error, 1)}, cloud: c}
 	w.serve(c.Dir, c.Launch)
-	people := access.New(c.Fleet.DB, c.Fleet.Now)
+	people := peopleOf(c.Fleet)
 	_, err := people.AddUser(t.Context(), fleet.DefaultAccount, access.NewUser{Email: "ann@example.net", Password: "correct horse battery", Roles: []access.Role{access.Admin}}, "test")
 	require.NoError(t, err)
 	token, err := people.NewRefreshToken(t.Context(), fleet.DefaultAccount, "ann@example.net", "test", "test")

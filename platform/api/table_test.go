@@ -28,7 +28,7 @@ type person struct {
 
 func (w *world) person(account int64, roles ...access.Role) *person {
 	w.t.Helper()
-	people := access.New(w.fleet.DB, w.fleet.Now)
+	people := peopleOf(w.fleet)
 	email := strings.ToLower("p" + fleet.NewUID() + "@example.net")
 	_, err := people.AddUser(w.t.Context(), account, access.NewUser{Email: email, Roles: roles}, "test")
 	require.NoError(w.t, err)

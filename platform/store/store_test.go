@@ -77,7 +77,8 @@ func TestSQLiteFile(t *testing.T) {
 		t.Skip("of SQLite only")
 	}
 	ctx := context.Background()
-	db, path := open(t)
+	path := storetest.Empty(t)
+	db := openAt(t, path)
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())

@@ -56,6 +56,7 @@ func start(t testing.TB) *world {
 	w.fleet.Now = now
 	require.NoError(t, w.fleet.DB.SetSetting(ctx, fleet.SettingPublicHost, "rs.example.net"))
 	w.access = access.New(w.fleet.DB, now)
+	w.access.Cost = access.Cost{Time: 1, Memory: 8, Threads: 1} // of passwords: next to nothing
 	for role, email := range map[access.Role]string{access.Observer: "observer@example.net", access.Operator: "operator@example.net", access.Admin: "admin@example.net", access.Designer: "designer@example.net"} {
 		_, err := w.access.AddUser(ctx, fleet.DefaultAccount, access.NewUser{Email: email, Password: password, Roles: []access.Role{role}}, "test")
 		require.NoError(t, err)

@@ -31,6 +31,7 @@ var current struct {
 	cluster *Cluster
 	prepare func(ctx context.Context, url string) error
 	made    bool
+	file    []byte // an SQLite database that was prepared
 }
 
 // Main runs all tests once per database and returns the exit code. prepare
@@ -107,7 +108,7 @@ func CPU() time.Duration {
 func URL(t testing.TB) string {
 	t.Helper()
 	if current.kind == SQLite {
-		return filepath.Join(t.TempDir(), "with space & ?#%.db")
+		return sqlite(t)
 	}
 	return postgres(t, true)
 }
@@ -116,9 +117,38 @@ func URL(t testing.TB) string {
 func Empty(t testing.TB) string {
 	t.Helper()
 	if current.kind == SQLite {
-		return filepath.Join(t.TempDir(), "empty.db")
+		return emptySQLite(t)
 	}
 	return postgres(t, false)
+}
+
+func emptySQLite(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "with space & ?#%.db")
+}
+
+func sqlite(t testing.TB) string {
+	t.Helper()
+	path := emptySQLite(t)
+	if current.prepare == nil {
+		return path
+	}
+	current.Lock()
+	defer current.Unlock()
+	if current.file == nil {
+		template := filepath.Join(t.TempDir(), "prepared.db")
+		err := current.prepare(context.Background(), template)
+		if err == nil {
+			current.file, err = os.ReadFile(template)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path, current.file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func postgres(t testing.TB, schema bool) string {

@@ -53,6 +53,7 @@ func startPlatform(t *testing.T) *platform {
 	f, err := fleet.Open(ctx, dir)
 	require.NoError(t, err)
 	people := access.New(f.DB, time.Now)
+	people.Cost = access.Cost{Time: 1, Memory: 8, Threads: 1} // of passwords: next to nothing
 	for mail, role := range map[string]access.Role{email: access.Operator, "admin@example.net": access.Admin} {
 		_, err = people.AddUser(ctx, fleet.DefaultAccount, access.NewUser{Email: mail, Password: password, Roles: []access.Role{role}}, "test")
 		require.NoError(t, err)
