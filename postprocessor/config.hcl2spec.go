@@ -80,6 +80,12 @@ type FlatConfig struct {
 	BootTest             *boottest.FlatConfig          `mapstructure:"boot_test" cty:"boot_test" hcl:"boot_test"`
 	WaiversFile          *string                       `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
 	SkipDiskScan         *bool                         `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
+	SBOM                 *bool                         `mapstructure:"sbom" cty:"sbom" hcl:"sbom"`
+	WriteProvenance      *bool                         `mapstructure:"provenance" cty:"provenance" hcl:"provenance"`
+	SigningKeyFile       *string                       `mapstructure:"signing_key_file" cty:"signing_key_file" hcl:"signing_key_file"`
+	TemplateFile         *string                       `mapstructure:"template_file" cty:"template_file" hcl:"template_file"`
+	ProvenanceBuilderID  *string                       `mapstructure:"provenance_builder_id" cty:"provenance_builder_id" hcl:"provenance_builder_id"`
+	ProofDirectory       *string                       `mapstructure:"proof_directory" cty:"proof_directory" hcl:"proof_directory"`
 	UploadConcurrency    *int                          `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string                       `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string                       `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -166,6 +172,12 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"boot_test":                  &hcldec.BlockSpec{TypeName: "boot_test", Nested: hcldec.ObjectSpec((*boottest.FlatConfig)(nil).HCL2Spec())},
 		"waivers_file":               &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
 		"skip_disk_scan":             &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
+		"sbom":                       &hcldec.AttrSpec{Name: "sbom", Type: cty.Bool, Required: false},
+		"provenance":                 &hcldec.AttrSpec{Name: "provenance", Type: cty.Bool, Required: false},
+		"signing_key_file":           &hcldec.AttrSpec{Name: "signing_key_file", Type: cty.String, Required: false},
+		"template_file":              &hcldec.AttrSpec{Name: "template_file", Type: cty.String, Required: false},
+		"provenance_builder_id":      &hcldec.AttrSpec{Name: "provenance_builder_id", Type: cty.String, Required: false},
+		"proof_directory":            &hcldec.AttrSpec{Name: "proof_directory", Type: cty.String, Required: false},
 		"upload_concurrency":         &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
 		"upload_attempt_timeout":     &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
 		"upload_timeout":             &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/sourcedate"
 	"github.com/rightimage/packer-plugin-rightimage/verify"
 	"github.com/rightimage/packer-plugin-rightimage/verify/clean"
 	"github.com/rightimage/packer-plugin-rightimage/verify/guest"
@@ -85,6 +86,13 @@ func (l lastAct) inspect(ctx context.Context, g Guest, c Config, public bool, ui
 	if c.LoginUser != "" {
 		o.Users = []string{c.LoginUser}
 	}
+	date, err := sourcedate.Env()
+	if err != nil {
+		return err
+	}
+	if !date.IsZero() {
+		o.SourceDate = date.Unix()
+	}
 	if !o.Clean && !o.Verify {
 		return nil
 	}
@@ -119,6 +127,9 @@ func (l lastAct) inspect(ctx context.Context, g Guest, c Config, public bool, ui
 func tell(r guest.Result, public bool, ui Reporter) error {
 	if r.Clean != nil {
 		ui.Say(fmt.Sprintf("Cleaned: %d changes %s", len(r.Clean.Changes), r.Clean.Freed))
+		if r.Clean.Dated > 0 {
+			ui.Say(fmt.Sprintf("  set back the times of %d paths to SOURCE_DATE_EPOCH", r.Clean.Dated))
+		}
 		for _, ch := range r.Clean.Changes {
 			ui.Say("  " + ch.Action + " " + ch.Path)
 		}

@@ -22,6 +22,8 @@ import (
 type Artifact struct {
 	// Disk is the path of the raw disk; the catalogue lies beside it.
 	Disk string
+	// Proofs are the paths of bill of materials, block list and provenance.
+	Proofs []string
 	// Published are the images; nil when no region was given.
 	Published *publish.Result
 	// StateData is handed to post-processors.
@@ -40,6 +42,14 @@ func (f *flow) artifact(state multistep.StateBag) *Artifact {
 	}
 	if r, err := keyResult.Get(state); err == nil {
 		a.Published = r
+		for _, p := range r.Proofs {
+			a.Proofs = append(a.Proofs, p.File)
+		}
+	}
+	if proofs, err := keyProofs.Get(state); err == nil {
+		for _, p := range proofs {
+			a.Proofs = append(a.Proofs, p.File)
+		}
 	}
 	return a
 }
@@ -49,7 +59,7 @@ func (*Artifact) BuilderId() string { return BuilderID } //nolint:revive // the 
 
 // Files implements packersdk.Artifact.
 func (a *Artifact) Files() []string {
-	return []string{a.Disk, filepath.Join(filepath.Dir(a.Disk), catalogueName)}
+	return append([]string{a.Disk, filepath.Join(filepath.Dir(a.Disk), catalogueName)}, a.Proofs...)
 }
 
 // Id implements packersdk.Artifact: "region:ami,…" in the order of the regions,

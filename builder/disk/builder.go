@@ -7,6 +7,7 @@ package disk
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -48,7 +49,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	state.Put("ui", ui)
 	state.Put("hook", hook)
 
-	f := &flow{config: &b.config, user: run.Exec{}, root: wrapper{template: b.config.CommandWrapper, exec: run.Exec{}}}
+	f := &flow{started: time.Now(), config: &b.config, user: run.Exec{}, root: wrapper{template: b.config.CommandWrapper, exec: run.Exec{}}}
 	step.Run(ctx, f.steps(), b.config.PackerConfig, ui, state)
 
 	if err := step.Outcome(ctx, state); err != nil {

@@ -140,6 +140,9 @@ func (f *flow) detach(ctx context.Context, j *step.Job) error {
 	if err := l.takeBack(ctx); err != nil {
 		return err
 	}
+	if err := f.takeInventory(ctx, j, a.dir); err != nil {
+		return err
+	}
 	// Freed blocks become holes of the image. Not every file system can.
 	_, _ = f.root.Run(ctx, "fstrim", a.dir)
 	if err := a.unmount(ctx); err != nil {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/sourcedate"
 )
 
 // communicator runs provisioners in the chroot. It takes the place of the SDK's
@@ -65,13 +67,14 @@ func (c *communicator) close(limit time.Duration) {
 }
 
 // guestEnv is the environment of commands in the chroot: this machine's own
-// stays outside, but for the proxies and the terminal.
+// stays outside, but for the proxies, the terminal, and the date of reproducible
+// builds, which makers of initramfs and accounts obey.
 func guestEnv() []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8",
 	}
-	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TERM"} {
+	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TERM", sourcedate.Variable} {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}

@@ -6,7 +6,10 @@
 package disk
 
 import (
+	"time"
+
 	"github.com/hashicorp/packer-plugin-sdk/common"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
@@ -74,11 +77,19 @@ type Config struct {
 	// Leave out the check of the file system before and after provisioning.
 	SkipFsck bool `mapstructure:"skip_fsck"`
 
+	// Write the root file system (ext2, ext3 or ext4) anew after provisioning, with
+	// the times of SOURCE_DATE_EPOCH, so that equal builds make equal disks. Default
+	// true when that environment variable is set; needs it, and `mke2fs`.
+	Reproducible config.Trilean `mapstructure:"reproducible"`
+
 	publish.Config `mapstructure:",squash"`
 
 	// sizeBytes is DiskSize in bytes; 0 for the size of the input.
 	sizeBytes int64
-	ctx       interpolate.Context
+	// date is what the times of a reproducible disk are; the zero time for one
+	// that is not.
+	date time.Time
+	ctx  interpolate.Context
 }
 
 // defaultMounts is the default of chroot_mounts. /run is a file system of its

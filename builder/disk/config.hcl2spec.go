@@ -35,6 +35,7 @@ type FlatConfig struct {
 	CommandWrapper       *string                       `mapstructure:"command_wrapper" cty:"command_wrapper" hcl:"command_wrapper"`
 	AllowServiceStarts   *bool                         `mapstructure:"allow_service_starts" cty:"allow_service_starts" hcl:"allow_service_starts"`
 	SkipFsck             *bool                         `mapstructure:"skip_fsck" cty:"skip_fsck" hcl:"skip_fsck"`
+	Reproducible         *bool                         `mapstructure:"reproducible" cty:"reproducible" hcl:"reproducible"`
 	Region               *string                       `mapstructure:"region" cty:"region" hcl:"region"`
 	AccessKey            *string                       `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
 	SecretKey            *string                       `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
@@ -90,6 +91,12 @@ type FlatConfig struct {
 	BootTest             *boottest.FlatConfig          `mapstructure:"boot_test" cty:"boot_test" hcl:"boot_test"`
 	WaiversFile          *string                       `mapstructure:"waivers_file" cty:"waivers_file" hcl:"waivers_file"`
 	SkipDiskScan         *bool                         `mapstructure:"skip_disk_scan" cty:"skip_disk_scan" hcl:"skip_disk_scan"`
+	SBOM                 *bool                         `mapstructure:"sbom" cty:"sbom" hcl:"sbom"`
+	WriteProvenance      *bool                         `mapstructure:"provenance" cty:"provenance" hcl:"provenance"`
+	SigningKeyFile       *string                       `mapstructure:"signing_key_file" cty:"signing_key_file" hcl:"signing_key_file"`
+	TemplateFile         *string                       `mapstructure:"template_file" cty:"template_file" hcl:"template_file"`
+	ProvenanceBuilderID  *string                       `mapstructure:"provenance_builder_id" cty:"provenance_builder_id" hcl:"provenance_builder_id"`
+	ProofDirectory       *string                       `mapstructure:"proof_directory" cty:"proof_directory" hcl:"proof_directory"`
 	UploadConcurrency    *int                          `mapstructure:"upload_concurrency" cty:"upload_concurrency" hcl:"upload_concurrency"`
 	UploadAttemptTimeout *string                       `mapstructure:"upload_attempt_timeout" cty:"upload_attempt_timeout" hcl:"upload_attempt_timeout"`
 	UploadTimeout        *string                       `mapstructure:"upload_timeout" cty:"upload_timeout" hcl:"upload_timeout"`
@@ -131,6 +138,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"command_wrapper":            &hcldec.AttrSpec{Name: "command_wrapper", Type: cty.String, Required: false},
 		"allow_service_starts":       &hcldec.AttrSpec{Name: "allow_service_starts", Type: cty.Bool, Required: false},
 		"skip_fsck":                  &hcldec.AttrSpec{Name: "skip_fsck", Type: cty.Bool, Required: false},
+		"reproducible":               &hcldec.AttrSpec{Name: "reproducible", Type: cty.Bool, Required: false},
 		"region":                     &hcldec.AttrSpec{Name: "region", Type: cty.String, Required: false},
 		"access_key":                 &hcldec.AttrSpec{Name: "access_key", Type: cty.String, Required: false},
 		"secret_key":                 &hcldec.AttrSpec{Name: "secret_key", Type: cty.String, Required: false},
@@ -186,6 +194,12 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"boot_test":                  &hcldec.BlockSpec{TypeName: "boot_test", Nested: hcldec.ObjectSpec((*boottest.FlatConfig)(nil).HCL2Spec())},
 		"waivers_file":               &hcldec.AttrSpec{Name: "waivers_file", Type: cty.String, Required: false},
 		"skip_disk_scan":             &hcldec.AttrSpec{Name: "skip_disk_scan", Type: cty.Bool, Required: false},
+		"sbom":                       &hcldec.AttrSpec{Name: "sbom", Type: cty.Bool, Required: false},
+		"provenance":                 &hcldec.AttrSpec{Name: "provenance", Type: cty.Bool, Required: false},
+		"signing_key_file":           &hcldec.AttrSpec{Name: "signing_key_file", Type: cty.String, Required: false},
+		"template_file":              &hcldec.AttrSpec{Name: "template_file", Type: cty.String, Required: false},
+		"provenance_builder_id":      &hcldec.AttrSpec{Name: "provenance_builder_id", Type: cty.String, Required: false},
+		"proof_directory":            &hcldec.AttrSpec{Name: "proof_directory", Type: cty.String, Required: false},
 		"upload_concurrency":         &hcldec.AttrSpec{Name: "upload_concurrency", Type: cty.Number, Required: false},
 		"upload_attempt_timeout":     &hcldec.AttrSpec{Name: "upload_attempt_timeout", Type: cty.String, Required: false},
 		"upload_timeout":             &hcldec.AttrSpec{Name: "upload_timeout", Type: cty.String, Required: false},

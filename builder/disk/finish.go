@@ -37,6 +37,11 @@ func (f *flow) finish(ctx context.Context, j *step.Job) error {
 		return err
 	}
 	entry := f.entry(j)
+	if len(entry.Images) == 0 {
+		if entry.Proofs, entry.DiskDigest, err = f.prove(ctx, j, work); err != nil {
+			return err
+		}
+	}
 	entry.Disk = catalogue.Disk{File: f.config.OutputFilename, Size: size, SHA256: sum}
 	// A disk image is no secret of the user who made it.
 	if err := os.Chmod(work, 0o644); err != nil {
@@ -51,7 +56,7 @@ func (f *flow) finish(ctx context.Context, j *step.Job) error {
 	if err := os.Rename(work, f.config.outputPath()); err != nil {
 		return err
 	}
-	if err := catalogue.Write(list, entry); err != nil {
+	if err := catalogue.Write(list, entry.Beside(list)); err != nil {
 		return err
 	}
 	keyFinished.Put(j.State, true)

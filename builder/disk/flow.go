@@ -4,6 +4,8 @@
 package disk
 
 import (
+	"time"
+
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
@@ -15,6 +17,8 @@ type flow struct {
 	config *Config
 	user   run.Runner // as the user who runs Packer
 	root   wrapper    // as root
+	// started is when the build began.
+	started time.Time
 }
 
 // steps is the whole build, in order. Every step undoes what it made when the
@@ -31,6 +35,7 @@ func (f *flow) steps() []multistep.Step {
 		step.Act("set up the chroot", f.setUpChroot),
 		step.Act("provision", f.provision),
 		step.Act("unmount the disk", f.detach),
+		step.Act("write the file system anew", f.reproduce),
 		step.Act("search the disk for secrets", f.inspect),
 		step.Act("publish", f.publishImage),
 		step.Act("move the disk into place", f.finish),

@@ -53,8 +53,12 @@ func (c *Config) prepare() (problems []error) {
 	problems = append(problems, c.prepareSize()...)
 	problems = append(problems, c.prepareOutput()...)
 	problems = append(problems, c.prepareChroot()...)
+	problems = append(problems, c.prepareReproducible()...)
 	c.TemplateContext = c.ctx
 	problems = append(problems, c.PrepareDisk()...)
+	if !c.Wanted() {
+		problems = append(problems, c.PrepareProof()...)
+	}
 	if runtime.GOOS != "linux" {
 		problems = append(problems, fmt.Errorf("the builder rightimage-disk mounts the disk and needs Linux; this is %s", runtime.GOOS))
 	}

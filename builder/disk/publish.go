@@ -12,7 +12,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/step"
-	"github.com/rightimage/packer-plugin-rightimage/verify/secrets"
+	"github.com/rightimage/packer-plugin-rightimage/proof/sbom"
 )
 
 // checkRegions asks the target regions, before anything is downloaded, what
@@ -46,6 +46,10 @@ func (f *flow) publishing(j *step.Job) publish.Config {
 	config.Provenance = p
 	config.DiskName = f.config.outputPath()
 	config.Inspected = true // inspect comes before
+	config.Maker, config.Started = "rightimage-disk", f.started
+	if inv, err := keyInventory.Get(j.State); err == nil {
+		config.Inventory = func(context.Context, string) (*sbom.Inventory, error) { return inv, nil }
+	}
 	config.About = catalogue.Entry{Name: f.config.PackerBuildName, Source: catalogue.Source{URL: p["source"], Checksum: p["source-checksum"]}}
 	if g, err := keyGuest.Get(j.State); err == nil {
 		config.About.OS = catalogue.OS{ID: g.ID, Version: g.Version, Name: g.Name}
@@ -67,19 +71,8 @@ func (f *flow) inspect(ctx context.Context, j *step.Job) error {
 		return err
 	}
 	config := f.publishing(j)
-	config.BuildSecrets = f.config.buildSecrets()
+	config.BuildSecrets = publish.SensitiveValues(f.config.PackerConfig)
 	return config.Inspect(ctx, work, func(text string) { j.UI.Say(text) })
-}
-
-// buildSecrets are the values of variables that the template marks as sensitive.
-func (c *Config) buildSecrets() []string {
-	var out []string
-	for _, name := range c.PackerSensitiveVars {
-		if value := c.PackerUserVars[name]; len(value) >= secrets.MinNeedle {
-			out = append(out, value)
-		}
-	}
-	return out
 }
 
 // publishImage uploads the finished disk and publishes images of it. The disk

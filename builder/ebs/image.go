@@ -129,7 +129,7 @@ func (f *flow) published(j *step.Job) (publish.Config, error) {
 	config.Provenance = map[string]string{
 		"source": aws.ToString(image.ImageId), "source-name": aws.ToString(image.Name), "source-owner": aws.ToString(image.OwnerId),
 	}
-	config.About.Name = f.config.PackerBuildName
+	config.About.Name, config.Maker = f.config.PackerBuildName, "rightimage-ebs"
 	config.About.Source.AMI, config.About.Architecture = aws.ToString(image.ImageId), string(image.Architecture)
 	return config, nil
 }

@@ -41,6 +41,10 @@ type Result struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// Seconds is how long each part of the run took.
 	Seconds map[string]float64 `json:"seconds,omitempty"`
+	// DiskDigest is what the provenance says of the disk, Proofs are the files that
+	// prove it, with absolute paths.
+	DiskDigest string            `json:"disk_digest,omitempty"`
+	Proofs     []catalogue.Proof `json:"proofs,omitempty"`
 	// Left are older or temporary things that could not be removed although the
 	// images are good, with the commands that remove them.
 	Left []string `json:"left,omitempty"`

@@ -1,12 +1,13 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate go tool -modfile=../../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config,AccessConfig,AssumeRoleConfig,PollingConfig,BlockDevice,EncryptionConfig,ShareConfig,VerifyConfig,LifeConfig,ProtectionConfig,ResumeConfig
+//go:generate go tool -modfile=../../tools/sdc/go.mod packer-sdc mapstructure-to-hcl2 -type Config,AccessConfig,AssumeRoleConfig,PollingConfig,BlockDevice,EncryptionConfig,ShareConfig,VerifyConfig,ProofConfig,LifeConfig,ProtectionConfig,ResumeConfig
 //go:generate go run ../../internal/docgen ../..
 
 package publish
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
+	"github.com/rightimage/packer-plugin-rightimage/proof/sbom"
 )
 
 // PollingConfig says how often and how long the state of a snapshot or image
@@ -98,6 +100,7 @@ type Config struct {
 	LifeConfig       `mapstructure:",squash"`
 	ResumeConfig     `mapstructure:",squash"`
 	VerifyConfig     `mapstructure:",squash"`
+	ProofConfig      `mapstructure:",squash"`
 
 	// Most block uploads at a time in one region, 1 to 64. The number in use
 	// follows what the service takes. Default 64.
@@ -142,6 +145,13 @@ type Facts struct {
 	Inspected bool
 	// BuildSecrets are secrets that the build was given, to be searched for.
 	BuildSecrets []string
+	// Maker is the part of the toolkit that builds, such as "rightimage-disk".
+	Maker string
+	// Started is when the build began.
+	Started time.Time
+	// Inventory lists what is in the disk at path; nil where its files are not
+	// at hand.
+	Inventory func(ctx context.Context, path string) (*sbom.Inventory, error)
 }
 
 // EncryptionConfig says how the snapshots of the image are encrypted.

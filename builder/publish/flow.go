@@ -12,6 +12,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
@@ -32,7 +33,11 @@ func (p *Publisher) Disk(ctx context.Context, path string) (*Result, error) {
 	if err := p.inspect(ctx, path); err != nil {
 		return nil, err
 	}
+	if p.inventory, err = p.TakeInventory(ctx, path, func(text string) { p.say("%s", text) }); err != nil {
+		return nil, err
+	}
 	p.openResume(path)
+	p.DiskName = p.resume.disk
 	return p.publish(ctx, func(ctx context.Context, b *build) error { return p.uploadAll(ctx, b, disk) })
 }
 
@@ -64,6 +69,7 @@ func (p *Publisher) publish(ctx context.Context, first func(context.Context, *bu
 		{"check", p.readBack},
 		{"names", p.takeNames},
 		{"attributes", p.setAttributes},
+		{"proof", p.prove},
 		{"sharing", p.share},
 		{"parameters", p.setParameters},
 		{"catalogue", p.record},
@@ -96,6 +102,9 @@ type build struct {
 	seconds map[string]float64
 	// left could not be removed although it did not matter for the image.
 	left []string
+	// proofs are the files that were written, digest is that of the disk.
+	proofs []catalogue.Proof
+	digest string
 }
 
 func newBuild() *build {
@@ -145,6 +154,7 @@ func (p *Publisher) result(b *build) *Result {
 	r := &Result{
 		Name: p.AMIName, PublishID: p.publishID, SourceAMI: p.About.Source.AMI, Labels: p.labels(),
 		Protected: p.Protection.Enabled, Images: map[string]Image{}, Seconds: maps.Clone(b.seconds),
+		Proofs: b.proofs, DiskDigest: b.digest,
 	}
 	for in, i := range b.images {
 		r.Images[in.name] = i.entry()

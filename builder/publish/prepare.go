@@ -78,6 +78,7 @@ func (c *Config) Prepare() []error {
 	if err := c.prepareVerify(); err != nil {
 		p = append(p, err)
 	}
+	p = append(p, c.PrepareProof()...)
 	c.setDefaults()
 	c.preparePolling(&p)
 	c.checkAccess(&p)
@@ -128,6 +129,9 @@ func (c *Config) PrepareImage() []error {
 		}
 	}
 	slices.SortFunc(p, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if c.Wanted() {
+		c.checkImageProof(&p)
+	}
 	return append(p, c.Prepare()...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -20,6 +21,7 @@ import (
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/upload"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
+	"github.com/rightimage/packer-plugin-rightimage/proof/sbom"
 )
 
 // Publisher makes the images of one build. It is used once.
@@ -35,6 +37,8 @@ type Publisher struct {
 	ui      Reporter
 	uiLock  sync.Mutex
 	resume  resume
+	// inventory is what is in the disk; nil when that is not known.
+	inventory *sbom.Inventory
 }
 
 // New makes the publisher of one build. c must have gone through Prepare,
@@ -45,6 +49,9 @@ func New(f *awsx.Factory, c Config, ui Reporter) (*Publisher, error) {
 	}
 	p := &Publisher{Config: c, objects: f.S3(c.home()), caller: f.STS(c.home()), ui: ui}
 	p.publishID = uuid.NewString()
+	if p.Started.IsZero() {
+		p.Started = time.Now()
+	}
 	p.AMIArchitecture = cmp.Or(p.AMIArchitecture, string(types.ArchitectureValuesX8664))
 	for _, name := range c.Targets() {
 		p.regions = append(p.regions, newRegion(f, name, cmp.Or(c.NotYet, notYetWindow)))

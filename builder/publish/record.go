@@ -26,6 +26,7 @@ func (c Config) Entry(result *Result) catalogue.Entry {
 	if result != nil {
 		e.Name, e.Family, e.PublishID = cmp.Or(result.Name, e.Name), c.Family, result.PublishID
 		e.Seconds, e.Images = result.Seconds, maps.Clone(result.Images)
+		e.DiskDigest, e.Proofs = result.DiskDigest, result.Proofs
 	}
 	return e
 }
@@ -35,7 +36,7 @@ func (p *Publisher) record(_ context.Context, b *build) error {
 	if p.CatalogueFile == "" {
 		return nil
 	}
-	entry := p.Entry(p.result(b))
+	entry := p.Entry(p.result(b)).Beside(p.CatalogueFile)
 	b.owed.Owe("the entry of "+p.publishID+" in "+p.CatalogueFile, "", func(context.Context) error {
 		return catalogue.Update(p.CatalogueFile, func(f *catalogue.File) error {
 			f.Drop(p.publishID)

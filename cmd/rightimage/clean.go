@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/sourcedate"
 	"github.com/rightimage/packer-plugin-rightimage/verify/clean"
 )
 
@@ -25,7 +26,8 @@ on a machine that runs, / cleans the machine itself, which it should not outlive
     rightimage clean / --remove-user packer --free-space zero
 
 What the image needs to boot stays, and a second run changes nothing. At the end the disk
-is told which blocks are free (trim), so that nothing deleted is uploaded.
+is told which blocks are free (trim), so that nothing deleted is uploaded. With the
+environment variable SOURCE_DATE_EPOCH no time in the image is later than that.
 
 Exit codes: 0 clean; 1 something could not be done; 2 wrong flags; 130 stopped by a signal.`
 
@@ -40,6 +42,10 @@ func cleanCommand() *cobra.Command {
 		Args:  oneArgument("the directory of the image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.FreeSpace = clean.FreeSpace(free)
+			var err error
+			if o.SourceDate, err = sourcedate.Env(); err != nil {
+				return usageError{err}
+			}
 			if err := checkClean(o, args[0], yes); err != nil {
 				return usageError{err}
 			}
@@ -104,6 +110,9 @@ func printClean(cmd *cobra.Command, r *clean.Result) {
 	out := cmd.OutOrStdout()
 	for _, c := range r.Changes {
 		fmt.Fprintf(out, "%s: %s %s\n", c.Step, c.Action, c.Path)
+	}
+	if r.Dated > 0 {
+		fmt.Fprintf(out, "times: set back %d paths\n", r.Dated)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(out, "note:", n)

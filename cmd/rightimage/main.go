@@ -38,7 +38,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetVersionTemplate("rightimage {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(installCommand(), publishCommand(), sweepCommand(), localCommand(), mirrorCommand(), verifyCommand(), cleanCommand(), versionCommand())
+	root.AddCommand(installCommand(), publishCommand(), sweepCommand(), localCommand(), mirrorCommand(), verifyCommand(), cleanCommand(), sbomCommand(), attestCommand(), diffCommand(), versionCommand())
 	return root
 }
 

@@ -17,6 +17,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/verify"
 	"github.com/rightimage/packer-plugin-rightimage/verify/tree"
@@ -45,6 +46,9 @@ type Options struct {
 	FreeSpace FreeSpace
 	// KeepPackageCache leaves the caches of the package tools.
 	KeepPackageCache bool
+	// SourceDate, if it is not the zero time, is the latest time that anything in
+	// the image may have, so that equal builds make equal images.
+	SourceDate time.Time
 }
 
 // Change is one thing that was done, or would be.
@@ -59,6 +63,8 @@ type Result struct {
 	Target  string   `json:"target"`
 	DryRun  bool     `json:"dry_run"`
 	Changes []Change `json:"changes"`
+	// Dated counts the paths whose times were set back to the source date.
+	Dated int `json:"dated,omitempty"`
 	// Notes are what the operator should know.
 	Notes []string `json:"notes,omitempty"`
 	// Freed says what became of the free space.
@@ -94,6 +100,7 @@ func steps() []step {
 		{"histories", histories},
 		{"logs", logs},
 		{"modes", modes},
+		{"times", times},
 	}
 }
 

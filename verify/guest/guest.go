@@ -8,6 +8,7 @@ package guest
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/verify"
 	"github.com/rightimage/packer-plugin-rightimage/verify/clean"
@@ -25,6 +26,9 @@ type Options struct {
 	FreeSpace   clean.FreeSpace `json:"free_space,omitempty"`
 	Users       []string        `json:"users,omitempty"`
 	Waivers     []verify.Waiver `json:"waivers,omitempty"`
+	// SourceDate is the latest time that a file may have, in seconds since 1970; 0
+	// leaves times as they are.
+	SourceDate int64 `json:"source_date,omitempty"`
 }
 
 // Result is what was done and found.
@@ -38,7 +42,11 @@ func Run(ctx context.Context, root string, o Options) (*Result, error) {
 	var r Result
 	var err error
 	if o.Clean {
-		r.Clean, err = clean.Run(ctx, root, clean.Options{Keep: o.Keep, RemoveUsers: o.RemoveUsers, FreeSpace: o.FreeSpace})
+		options := clean.Options{Keep: o.Keep, RemoveUsers: o.RemoveUsers, FreeSpace: o.FreeSpace}
+		if o.SourceDate > 0 {
+			options.SourceDate = time.Unix(o.SourceDate, 0)
+		}
+		r.Clean, err = clean.Run(ctx, root, options)
 		if err != nil {
 			return nil, fmt.Errorf("clean: %w", err)
 		}

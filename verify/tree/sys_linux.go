@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -105,6 +107,29 @@ func (t *Tree) Free() (free, size int64, err error) {
 		return 0, 0, err
 	}
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+// Date gives a path itself, not what a link leads to, a time of change and of
+// access.
+func (t *Tree) Date(p string, at time.Time) error {
+	real, err := t.Parent(p)
+	if err != nil {
+		return err
+	}
+	dir, err := t.root.Open(local(path.Dir(real)))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written
+	spec := unix.NsecToTimespec(at.UnixNano())
+	name := path.Base(real)
+	if real == "/" {
+		name = "."
+	}
+	if err := unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{spec, spec}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "set the time of", Path: p, Err: err}
+	}
+	return nil
 }
 
 // HasCapabilities reports whether a program gets capabilities when it is run.

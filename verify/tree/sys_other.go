@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"time"
 )
 
 const nonblock = 0
@@ -30,6 +31,9 @@ func AttributesOf(*os.File) map[string][]byte { return nil }
 
 // Free is not known on this system.
 func (*Tree) Free() (free, size int64, err error) { return 0, 0, errors.ErrUnsupported }
+
+// Date cannot be done on this system.
+func (*Tree) Date(string, time.Time) error { return errors.ErrUnsupported }
 
 // HasCapabilities is not known on this system.
 func HasCapabilities(*os.File) bool { return false }

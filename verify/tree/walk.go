@@ -9,13 +9,15 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Entry is one name in the tree.
 type Entry struct {
-	Path string
-	Mode fs.FileMode
-	Size int64
+	Path     string
+	Mode     fs.FileMode
+	Size     int64
+	Modified time.Time
 	Facts
 	dir  *os.Root
 	name string
@@ -130,7 +132,7 @@ func (w *walk) directory(worker int, dir string) (subs []string, err error) {
 		if ierr != nil {
 			continue // it went meanwhile
 		}
-		e := &Entry{Path: path.Join(dir, name), Mode: info.Mode(), Size: info.Size(), Facts: factsOf(info), dir: root, name: name}
+		e := &Entry{Path: path.Join(dir, name), Mode: info.Mode(), Size: info.Size(), Modified: info.ModTime(), Facts: factsOf(info), dir: root, name: name}
 		if w.visit(worker, e) && e.Mode.IsDir() {
 			subs = append(subs, e.Path)
 		}

@@ -8,7 +8,9 @@ package catalogue
 
 import (
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,6 +31,11 @@ type Entry struct {
 	Source       Source    `json:"source"`
 	// Disk is set when the build leaves a disk.
 	Disk Disk `json:"disk,omitzero"`
+	// DiskDigest is the digest of the disk that AMIs and provenance can be compared
+	// by: see package proof/attest.
+	DiskDigest string `json:"disk_digest,omitempty"`
+	// Proofs are the files that say what is in the image and how it was made.
+	Proofs []Proof `json:"proofs,omitempty"`
 	// PublishID is the tag rightimage:publish-id of the AMIs.
 	PublishID string `json:"publish_id,omitempty"`
 	// Seconds is how long each part of the publication took.
@@ -60,6 +67,16 @@ type Disk struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Proof is a file beside the catalogue.
+type Proof struct {
+	// Kind is "sbom", "provenance" or "blocks".
+	Kind string `json:"kind"`
+	// File is a path; one that is not absolute begins at the catalogue's
+	// directory.
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
+}
+
 // Image is the AMI of one region.
 type Image struct {
 	ImageID     string   `json:"image_id"`
@@ -75,6 +92,37 @@ type Image struct {
 	DeprecationTime string `json:"deprecation_time,omitempty"`
 	// CopiedFrom is the region that the image was copied from.
 	CopiedFrom string `json:"copied_from,omitempty"`
+}
+
+// Beside returns the entry as a catalogue at path has it: the paths of proofs in
+// its directory begin there.
+func (e Entry) Beside(path string) Entry {
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return e
+	}
+	e.Proofs = slices.Clone(e.Proofs)
+	for i, p := range e.Proofs {
+		if rel, err := filepath.Rel(dir, p.File); err == nil && filepath.IsAbs(p.File) && !strings.HasPrefix(rel, "..") {
+			e.Proofs[i].File = filepath.ToSlash(rel)
+		}
+	}
+	return e
+}
+
+// Proof returns the path of a proof of an entry of the catalogue at path; ""
+// when it has none of the kind.
+func (e Entry) Proof(path, kind string) string {
+	for _, p := range e.Proofs {
+		if p.Kind != kind {
+			continue
+		}
+		if filepath.IsAbs(p.File) {
+			return p.File
+		}
+		return filepath.Join(filepath.Dir(path), filepath.FromSlash(p.File))
+	}
+	return ""
 }
 
 // Regions returns the regions of the entry, sorted.

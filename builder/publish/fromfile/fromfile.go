@@ -8,13 +8,17 @@ package fromfile
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
+	"github.com/rightimage/packer-plugin-rightimage/builder/disk"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/diskfile"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
+	"github.com/rightimage/packer-plugin-rightimage/proof/sbom"
 	"github.com/rightimage/packer-plugin-rightimage/version"
 )
 
@@ -86,11 +90,25 @@ func (j Job) check(ctx context.Context, f *awsx.Factory) (*publish.Publisher, di
 	c.About.Built = time.Now().UTC().Truncate(time.Second)
 	c.About.Architecture = c.AMIArchitecture
 	c.About.Source.URL = path
+	c.Maker = "rightimage publish"
+	if os.Geteuid() == 0 && runtime.GOOS == "linux" {
+		c.Inventory = inventory
+	}
 	p, err := publish.New(f, c, j.UI)
 	if err != nil {
 		return nil, info, err
 	}
 	return p, info, p.Precheck(ctx)
+}
+
+// inventory mounts a raw disk to see what is in it. One without a system, such
+// as a disk of data, has nothing to list.
+func inventory(ctx context.Context, path string) (inv *sbom.Inventory, err error) {
+	err = disk.Inspect(ctx, path, func(root string) error {
+		inv, err = sbom.Read(ctx, root, sbom.Options{})
+		return err
+	})
+	return inv, err
 }
 
 // raw returns the path of the disk as a raw file, and what removes the file
