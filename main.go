@@ -32,7 +32,7 @@ func main() {
 
 	fromDisk, fromAMI, publisher := new(disk.Builder), new(ebs.Builder), new(postprocessor.PostProcessor)
 	set := plugin.NewSet()
-	set.SetVersion(pluginversion.NewPluginVersion(version.Version, version.Prerelease, ""))
+	set.SetVersion(pluginversion.NewPluginVersion(version.Package(), version.Prerelease(), ""))
 	set.RegisterBuilder("disk", fromDisk)
 	set.RegisterBuilder("ebs", fromAMI)
 	set.RegisterProvisioner(plugin.DEFAULT_NAME, new(provisioner.Provisioner))

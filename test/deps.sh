@@ -8,7 +8,8 @@ set -eu
 packages="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs xfsprogs fdisk grub-pc-bin grub-common util-linux mount
 openssh-client sudo ca-certificates"
 if [ "${1:-}" = test ]; then
-	packages="$packages gcc libc6-dev awscli ruby python3 zsh ksh busybox rpm qemu-user-static openssl chromium postgresql"
+	packages="$packages gcc libc6-dev awscli ruby python3 zsh ksh busybox rpm qemu-user-static openssl chromium postgresql
+	fish groff-base gpg iproute2 curl"
 fi
 
 missing=

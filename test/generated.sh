@@ -6,7 +6,7 @@ go=${GO:-go}
 
 generated() {
 	{
-		git ls-files -z -- '*.hcl2spec.go' 'cmd/*/*.md' docs docs-partials .web-docs 2>/dev/null
+		git ls-files -z -- '*.hcl2spec.go' 'cmd/*/*.md' docs docs-partials .web-docs internal/manual/pages 2>/dev/null
 	} | sort -z | xargs -0 -r sha256sum
 }
 

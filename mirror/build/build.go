@@ -23,6 +23,7 @@ import (
 	"github.com/goreleaser/nfpm/v2/files"
 	"github.com/goreleaser/nfpm/v2/rpm"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/manual"
 	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
 )
 
@@ -130,6 +131,11 @@ func (in Input) native(w io.Writer, kind string, packager nfpm.Packager, change 
 		return fmt.Errorf("build %s: %w", kind, err)
 	}
 	info := in.info(dir)
+	pages, err := manual.Contents(dir, kind, in.Time, Name)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", kind, err)
+	}
+	info.Contents = append(info.Contents, pages...)
 	if change != nil {
 		change(info)
 	}

@@ -46,9 +46,14 @@ func TestDeb(t *testing.T) {
 		}
 		require.NotContains(t, info, "Depends")
 		list := ask("--contents")
+		require.Regexp(t, `(?m)^-rw-r--r-- root/root .* \./usr/share/man/man8/rightlink.8.gz$`, list)
+		require.Regexp(t, `(?m)^-rw-r--r-- root/root .* \./usr/share/bash-completion/completions/rightlink$`, list)
 		require.Regexp(t, `(?m)^-rwxr-xr-x root/root +21 2023-11-14 .* \./opt/rightscale/bin/rightlink$`, list)
 		require.Regexp(t, `(?m)^-rwxr-xr-x root/root .* \./opt/rightscale/bin/post_install.sh$`, list)
 		for line := range strings.Lines(list) {
+			if strings.Contains(line, " ./usr/share/") {
+				continue
+			}
 			require.Regexp(t, ` \./(opt/(rightscale/(bin/(rightlink|post_install.sh)?)?)?|usr/(bin/(rs_[a-z_]+ -> /opt/rightscale/bin/rightlink)?)?)?$`, strings.TrimSpace(line))
 		}
 		dir := t.TempDir()

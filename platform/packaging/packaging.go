@@ -1,8 +1,8 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package packaging makes the .deb of rightscaled: the program, a systemd unit
-// and its settings. The same input gives the same bytes.
+// Package packaging makes the .deb and the .rpm of rightscaled: the program, a
+// systemd unit, its settings and its manual. The same input gives the same bytes.
 package packaging
 
 import (
@@ -12,11 +12,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
 	"github.com/goreleaser/nfpm/v2/files"
+	"github.com/goreleaser/nfpm/v2/rpm"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/manual"
 )
 
 //go:embed files
@@ -36,28 +40,64 @@ type Input struct {
 	Time time.Time
 }
 
+// Kinds of packages, as they end a file name.
+const (
+	KindDeb = "deb"
+	KindRPM = "rpm"
+)
+
 // FileName is the usual name of the package's file.
-func (in Input) FileName() string { return fmt.Sprintf("%s_%s_%s.deb", Name, in.Version, in.Arch) }
+func (in Input) FileName(kind string) string {
+	return fmt.Sprintf("%s_%s_%s.%s", Name, in.Version, in.Arch, kind)
+}
 
 // Deb writes the .deb.
-func Deb(w io.Writer, in Input) error {
+func Deb(w io.Writer, in Input) error { return in.write(w, KindDeb, deb.Default, nil) }
+
+// RPM writes the .rpm. Its scripts are told other words than those of a .deb.
+func RPM(w io.Writer, in Input) error {
+	return in.write(w, KindRPM, rpm.DefaultRPM, func(info *nfpm.Info, dir string) {
+		// rpm allows no dash in a version, and sorts ~ before everything.
+		info.Version = strings.ReplaceAll(in.Version, "-", "~")
+		info.Release = "1"
+		info.Depends = []string{"shadow-utils", "ca-certificates"}
+		info.Suggests = []string{"postgresql-server"}
+		info.RPM = nfpm.RPM{Summary: "management platform for instances with RightLink", Compression: "gzip", BuildHost: "rightimage"}
+		info.Scripts = nfpm.Scripts{
+			PostInstall: filepath.Join(dir, "rpm-post"), PreRemove: filepath.Join(dir, "rpm-preun"), PostRemove: filepath.Join(dir, "rpm-postun"),
+		}
+	})
+}
+
+// write writes a package of a package manager.
+func (in Input) write(w io.Writer, kind string, packager nfpm.Packager, change func(*nfpm.Info, string)) error {
+	fail := func(err error) error { return fmt.Errorf("build %s: %w", kind, err) }
 	if err := in.check(); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+		return fail(err)
 	}
-	dir, err := os.MkdirTemp("", "rightscaled-deb-")
+	tmp, err := os.MkdirTemp("", "rightscaled-"+kind+"-")
 	if err != nil {
-		return fmt.Errorf("build deb: %w", err)
+		return fail(err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := os.CopyFS(dir, embedded); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if err := os.CopyFS(tmp, embedded); err != nil {
+		return fail(err)
 	}
-	info := in.info(filepath.Join(dir, "files"))
-	if err := nfpm.PrepareForPackager(info, "deb"); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+	dir := filepath.Join(tmp, "files")
+	info := in.info(dir)
+	pages, err := manual.Contents(tmp, kind, in.Time, Name)
+	if err != nil {
+		return fail(err)
 	}
-	if err := deb.Default.Package(info, w); err != nil {
-		return fmt.Errorf("build deb: %w", err)
+	info.Contents = append(info.Contents, pages...)
+	if change != nil {
+		change(info, dir)
+	}
+	if err := nfpm.PrepareForPackager(info, kind); err != nil {
+		return fail(err)
+	}
+	if err := packager.Package(info, w); err != nil {
+		return fail(err)
 	}
 	return nil
 }

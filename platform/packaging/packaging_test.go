@@ -26,7 +26,7 @@ func TestDeb(t *testing.T) {
 	require.Equal(t, one.Bytes(), two.Bytes(), "the same input gives the same bytes")
 	require.ErrorContains(t, Deb(&two, Input{Arch: "mips"}), `arch "mips"`)
 
-	file := filepath.Join(dir, in.FileName())
+	file := filepath.Join(dir, in.FileName(KindDeb))
 	require.NoError(t, os.WriteFile(file, one.Bytes(), 0o644))
 	dpkg := func(args ...string) string {
 		out, err := exec.Command("dpkg-deb", args...).CombinedOutput()
@@ -36,6 +36,7 @@ func TestDeb(t *testing.T) {
 	require.Equal(t, "rightscaled 1.2.3 amd64", dpkg("-W", "--showformat=${Package} ${Version} ${Architecture}", file))
 	list := dpkg("-c", file)
 	for _, want := range []string{
+		"./usr/share/man/man8/rightscaled.8.gz", "./usr/share/zsh/vendor-completions/_rightscaled",
 		"-rwxr-xr-x root/root", "./usr/bin/rightscaled", "./usr/lib/systemd/system/rightscaled.service", "-rw------- root/root", "./etc/rightscaled/rightscaled.env",
 	} {
 		require.Contains(t, list, want)
@@ -47,6 +48,40 @@ func TestDeb(t *testing.T) {
 	require.Equal(t, "/etc/rightscaled/rightscaled.env\n", string(conffiles))
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		out, err := exec.Command("sh", "-n", filepath.Join(control, script)).CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+}
+
+func TestRPM(t *testing.T) {
+	program, err := exec.LookPath("rpm")
+	if err != nil {
+		t.Skip("rpm is not installed")
+	}
+	dir := t.TempDir()
+	in := Input{Version: "1.2.3-rc1", Arch: "arm64", Binary: filepath.Join(dir, "rightscaled"), Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	require.NoError(t, os.WriteFile(in.Binary, []byte("#!/bin/sh\n"), 0o755))
+	var one, two bytes.Buffer
+	require.NoError(t, RPM(&one, in))
+	require.NoError(t, RPM(&two, in))
+	require.Equal(t, one.Bytes(), two.Bytes(), "the same input gives the same bytes")
+	file := filepath.Join(dir, in.FileName(KindRPM))
+	require.NoError(t, os.WriteFile(file, one.Bytes(), 0o644))
+	ask := func(args ...string) string {
+		out, err := exec.Command(program, append([]string{"-qp", "--nosignature"}, append(args, file)...)...).CombinedOutput()
+		require.NoError(t, err, string(out))
+		return string(out)
+	}
+	out := ask("--qf", "%{NAME} %{VERSION} %{RELEASE} %{ARCH}\n[%{FILENAMES} %{FILEMODES:octal}\n]")
+	for _, want := range []string{
+		"rightscaled 1.2.3~rc1 1 aarch64\n", "/usr/bin/rightscaled 100755\n", "/etc/rightscaled/rightscaled.env 100600\n",
+		"/usr/share/man/man8/rightscaled.8.gz 100644\n", "/usr/share/zsh/site-functions/_rightscaled 100644\n",
+	} {
+		require.Contains(t, out, want)
+	}
+	require.Equal(t, "/etc/rightscaled/rightscaled.env\n", ask("-c"), "settings are kept")
+	require.Contains(t, ask("--scripts"), "useradd")
+	for _, script := range []string{"rpm-post", "rpm-preun", "rpm-postun"} {
+		out, err := exec.Command("sh", "-n", filepath.Join("files", script)).CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
 }

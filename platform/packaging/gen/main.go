@@ -1,7 +1,7 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command gen writes the .deb of rightscaled for both architectures into the
+// Command gen writes the packages of rightscaled for both architectures into the
 // folder that it is given; "make packages" runs it.
 package main
 
@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,14 +53,16 @@ func generate(ctx context.Context, args []string) error {
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("go build for %s: %w\n%s", arch, err, text)
 		}
-		var deb bytes.Buffer
-		if err := packaging.Deb(&deb, in); err != nil {
-			return err
+		for kind, write := range map[string]func(io.Writer, packaging.Input) error{packaging.KindDeb: packaging.Deb, packaging.KindRPM: packaging.RPM} {
+			var b bytes.Buffer
+			if err := write(&b, in); err != nil {
+				return err
+			}
+			if err := atomicfile.Write(filepath.Join(args[0], in.FileName(kind)), b.Bytes(), 0o644); err != nil {
+				return err
+			}
+			fmt.Printf("%s %.1f MB\n", in.FileName(kind), float64(b.Len())/(1<<20))
 		}
-		if err := atomicfile.Write(filepath.Join(args[0], in.FileName()), deb.Bytes(), 0o644); err != nil {
-			return err
-		}
-		fmt.Printf("%s %.1f MB\n", in.FileName(), float64(deb.Len())/(1<<20))
 	}
 	return nil
 }

@@ -1,0 +1,30 @@
+// Copyright (c) The RightImage Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rightimage/packer-plugin-rightimage/internal/manual/render"
+)
+
+//go:generate go test . -run ^TestManual$ -count=1 -update-manual
+
+// The man page and the completions are what --help says, and what it says there is.
+func TestManual(t *testing.T) {
+	p, err := render.Usage("bootstrap", usage)
+	require.NoError(t, err)
+	for _, c := range p.Commands {
+		if c.Name == "version" {
+			continue // takes nothing
+		}
+		var out, problems strings.Builder
+		require.Equal(t, exitOK, command(t.Context(), []string{c.Name, "--help"}, &out, &problems), "%s: %s", c.Name, problems.String())
+		require.Equal(t, usage, out.String())
+	}
+	render.Check(t, "../..", p)
+}
