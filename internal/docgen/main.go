@@ -9,7 +9,8 @@
 //
 // and the next line <!-- end -->, and likewise after <!-- iam: PART -->, where
 // PART is publish, ebs or sweep. After <!-- checks --> comes the table of what
-// verify checks.
+// verify checks. Then it writes .web-docs, for the registry of integrations, of
+// the same pages.
 package main
 
 import (
@@ -48,6 +49,9 @@ func main() {
 		if err == nil {
 			err = render(root, page)
 		}
+	}
+	if err == nil {
+		err = web(root)
 	}
 	if err != nil {
 		log.Fatalln("docgen:", err)
