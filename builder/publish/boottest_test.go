@@ -241,5 +241,5 @@ func TestSnapshotWithAKeyIsRefused(t *testing.T) {
 	p, ui = prepared(t, f, config)
 	_, err = p.Image(t.Context(), create)
 	require.NoError(t, err)
-	require.NotContains(t, strings.Join(ui.lines, "\n"), "search")
+	require.NotContains(t, strings.Join(ui.lines, "\n"), "searching")
 }
