@@ -150,15 +150,19 @@ func (s *acmeServer) account(protected string) {
 		JWK struct{ X, Y string } `json:"jwk"`
 	}
 	s.decode(protected, &header)
-	number := func(text string) *big.Int {
+	point := []byte{4} // not compressed
+	for _, text := range []string{header.JWK.X, header.JWK.Y} {
 		raw, err := base64.RawURLEncoding.DecodeString(text)
 		if err != nil {
 			s.t.Error(err)
 		}
-		return new(big.Int).SetBytes(raw)
+		point = append(point, raw...)
 	}
-	var err error
-	if s.thumb, err = acme.JWKThumbprint(&ecdsa.PublicKey{Curve: elliptic.P256(), X: number(header.JWK.X), Y: number(header.JWK.Y)}); err != nil {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err == nil {
+		s.thumb, err = acme.JWKThumbprint(key)
+	}
+	if err != nil {
 		s.t.Error(err)
 	}
 }

@@ -61,7 +61,7 @@ func TestNothingSecretOnDisk(t *testing.T) {
 	for id = range w.Cloudly() {
 	}
 	doc := w.UserData(id)
-	require.Contains(t, doc, "RS_rn_auth=")
+	require.Contains(t, doc, "client_secret=")
 	require.NoError(t, filepath.WalkDir(w.Dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -173,7 +173,7 @@ func adminWith(ctx context.Context, t *testing.T, s *chain.Story, input string, 
 // runInstances launches a machine with Debian's AWS command line.
 func runInstances(ctx context.Context, t *testing.T, s *chain.Story, name string) string {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, "/usr/bin/aws", "ec2", "run-instances", "--image-id", s.Image, "--instance-type", "t3.small",
+	cmd := exec.CommandContext(ctx, "/usr/bin/aws", "--endpoint-url", s.Cloud.Endpoint, "ec2", "run-instances", "--image-id", s.Image, "--instance-type", "t3.small",
 		"--tag-specifications", "ResourceType=instance,Tags=[{Key=Name,Value="+name+"}]", "--query", "Instances[0].InstanceId", "--output", "text")
 	cmd.Env = append(os.Environ(), s.Cloud.Env()...)
 	out, err := cmd.Output()

@@ -258,7 +258,10 @@ func (p *platform) fill() {
 		require.NoError(p.t, err)
 	}
 	require.NoError(p.t, f.SetCredential(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, "DB_PASSWORD", "of the shop's database", "very-secret-value"))
-	_, err := f.DB.CreateRawInstance(ctx, store.Instance{AccountID: fleet.DefaultAccount, CloudID: 2, UID: fleet.NewUID(), ResourceUID: "i-0fedcba9876543210", Cloud: "ec2", ImageUID: "ami-0def0123456789abc", State: "running",
+	array := "checkout"
+	_, err := f.CreateArray(ctx, fleet.By{Account: fleet.DefaultAccount, Who: "test"}, fleet.ArrayPatch{Name: &array}, fleet.ServerSpec{TemplateID: 1, AnyInput: true})
+	require.NoError(p.t, err)
+	_, err = f.DB.CreateRawInstance(ctx, store.Instance{AccountID: fleet.DefaultAccount, CloudID: 2, UID: fleet.NewUID(), ResourceUID: "i-0fedcba9876543210", Cloud: "ec2", ImageUID: "ami-0def0123456789abc", State: "running",
 		Name: "bastion", InstanceType: "t3.small", CloudState: "running", SeenCloudID: 2, PublicIPs: []string{"192.0.2.1"}, PrivateIPs: []string{"10.0.0.99"}}, time.Now())
 	require.NoError(p.t, err)
 	for i := range 55 {
