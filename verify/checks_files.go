@@ -156,10 +156,11 @@ func leftover(x *file) {
 	}
 }
 
+var litterNames = regexp.MustCompile(`(~|\.(bak|swp|swo|orig|rpmsave|rpmnew|dpkg-old|dpkg-dist|dpkg-bak|ucf-old|deb|rpm))$|\.(backup|tar)\b|\.chef|^packer-|^script_.*\.sh$|^chpasswd$`)
+
 // litter judges names in places of configuration and of users.
 func litter(x *file) {
-	name := path.Base(x.Path)
-	if !x.Regular() || !regexp.MustCompile(`(~|\.(bak|swp|swo|orig|rpmsave|rpmnew|dpkg-old|dpkg-dist|dpkg-bak|ucf-old|deb|rpm))$|\.(backup|tar)\b|\.chef|^packer-|^script_.*\.sh$|^chpasswd$`).MatchString(name) {
+	if !x.Regular() || !litterNames.MatchString(path.Base(x.Path)) {
 		return
 	}
 	if _, ok := x.owners().of(x.Path); !ok {

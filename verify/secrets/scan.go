@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 )
 
 const (
@@ -71,21 +72,66 @@ func (s *Scanner) Scan(r io.Reader, found func(Hit)) error {
 // scan tells the finds whose key begins at or after next and before limit, and
 // returns where the next one may begin.
 func (s *Set) scan(text []byte, next, limit int, base int64, found func(Hit)) int {
-	i := next
-	last := min(limit, len(text)-window+1)
-	for i < last {
-		if skip := s.shift[binary.LittleEndian.Uint16(text[i+2:])]; skip != 0 {
-			i += int(skip)
-			continue
+	places, end := s.places(text, next, min(limit, len(text)-window+1))
+	for _, i := range places {
+		for _, index := range s.byKey[binary.LittleEndian.Uint32(text[i:])] {
+			s.judge(&s.patterns[index], text, i, base, found)
 		}
-		if word := binary.LittleEndian.Uint32(text[i:]); s.bloom[slot(word)] {
-			for _, index := range s.byKey[word] {
-				s.judge(&s.patterns[index], text, i, base, found)
-			}
-		}
-		i++
 	}
-	return max(i, next)
+	return end
+}
+
+// places lists where between next and last a key may begin, in ascending order.
+// It goes through four parts of the text at a time: how far to go on is two reads
+// of memory away, and those of the parts do not wait for each other.
+func (s *Set) places(text []byte, next, last int) (list []int, end int) {
+	part := max(0, last-next) / 4
+	endA, endB, endC := next+part, next+2*part, next+3*part
+	a, b, c, d := next, endA, endB, endC
+	for a < endA && b < endB && c < endC && d < last {
+		skipA := int(s.shift[binary.LittleEndian.Uint16(text[a+2:])])
+		skipB := int(s.shift[binary.LittleEndian.Uint16(text[b+2:])])
+		skipC := int(s.shift[binary.LittleEndian.Uint16(text[c+2:])])
+		skipD := int(s.shift[binary.LittleEndian.Uint16(text[d+2:])])
+		if skipA == 0 {
+			list, skipA = s.mark(list, text, a), 1
+		}
+		if skipB == 0 {
+			list, skipB = s.mark(list, text, b), 1
+		}
+		if skipC == 0 {
+			list, skipC = s.mark(list, text, c), 1
+		}
+		if skipD == 0 {
+			list, skipD = s.mark(list, text, d), 1
+		}
+		a, b, c, d = a+skipA, b+skipB, c+skipC, d+skipD
+	}
+	list, _ = s.rest(list, text, a, endA)
+	list, _ = s.rest(list, text, b, endB)
+	list, _ = s.rest(list, text, c, endC)
+	list, end = s.rest(list, text, d, last)
+	slices.Sort(list)
+	return list, end
+}
+
+// rest goes through one part to its end.
+func (s *Set) rest(list []int, text []byte, i, end int) (_ []int, at int) {
+	for i < end {
+		skip := int(s.shift[binary.LittleEndian.Uint16(text[i+2:])])
+		if skip == 0 {
+			list, skip = s.mark(list, text, i), 1
+		}
+		i += skip
+	}
+	return list, i
+}
+
+func (s *Set) mark(list []int, text []byte, i int) []int {
+	if s.bloom[slot(binary.LittleEndian.Uint32(text[i:]))] {
+		list = append(list, i)
+	}
+	return list
 }
 
 func (s *Set) judge(p *pattern, text []byte, key int, base int64, found func(Hit)) {
