@@ -70,7 +70,7 @@ func (c cell) String() string {
 func Test(t *testing.T, r Run) {
 	Quiet(t)
 	seeded := r.seed(t)
-	calls := r.learn(t, seeded)
+	calls, found := r.learn(t, seeded)
 	var cells []cell
 	for _, name := range sorted(calls) {
 		service, action, _ := strings.Cut(name, ":")
@@ -92,7 +92,7 @@ func Test(t *testing.T, r Run) {
 	group.SetLimit(8 * runtime.NumCPU()) // they wait more than they work
 	for _, c := range cells {
 		group.Go(func() error {
-			switch err := r.one(t, seeded, c); {
+			switch err := r.one(t, seeded, found, c); {
 			case errors.Is(err, errMissed):
 				missed.Add(1)
 			case errors.Is(err, errSurvived):
@@ -127,8 +127,9 @@ func (r Run) seed(t *testing.T) string {
 	return c.Dir
 }
 
-// learn counts the calls of a run in which nothing goes wrong.
-func (r Run) learn(t *testing.T, seeded string) map[string]int {
+// learn lists what every run finds, and counts the calls of one in which nothing
+// goes wrong.
+func (r Run) learn(t *testing.T, seeded string) (calls map[string]int, found []Thing) {
 	t.Helper()
 	ctx := t.Context()
 	c, err := startFrom(t, seeded)
@@ -136,14 +137,23 @@ func (r Run) learn(t *testing.T, seeded string) map[string]int {
 		t.Fatal(err)
 	}
 	defer c.Stop()
+	if found, err = c.Things(ctx); err != nil {
+		t.Fatal("list the seeded cloud:", err)
+	}
+	listing := c.Calls()
 	if _, err := r.Do(ctx, c); err != nil {
 		t.Fatal("a run with a healthy cloud:", err)
 	}
-	calls := c.Calls()
+	calls = c.Calls()
+	for action, n := range listing {
+		if calls[action] -= n; calls[action] == 0 {
+			delete(calls, action)
+		}
+	}
 	if err := r.Done(ctx, c); err != nil {
 		t.Fatal("what a run with a healthy cloud leaves:", err)
 	}
-	return calls
+	return calls, found
 }
 
 // How a run ends that does not fail the test.
@@ -153,17 +163,13 @@ var (
 )
 
 // one is a run in which one call goes wrong.
-func (r Run) one(t *testing.T, seeded string, what cell) error {
+func (r Run) one(t *testing.T, seeded string, before []Thing, what cell) error {
 	c, err := startFrom(t, seeded)
 	if err != nil {
 		return err
 	}
 	defer c.Stop()
 	quiet := context.WithoutCancel(t.Context())
-	before, err := c.Things(quiet)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(quiet)
 	defer cancel()
 	rule, err := r.arm(c, what, cancel)
