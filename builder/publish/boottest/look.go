@@ -51,16 +51,17 @@ func (t *Test) awaitLogin(ctx context.Context) error {
 func (t *Test) untilLogin(ctx context.Context, check string, wanted func(bootID string) bool) error {
 	last := errors.New("nothing answered yet")
 	err := t.waiter().Until(ctx, "a login", func(ctx context.Context) (bool, error) {
-		i, err := t.machine(ctx)
-		if err != nil {
-			return false, err
-		}
+		// The console first: it says why a machine has ended.
 		console, err := t.console(ctx)
 		if err != nil {
 			return false, err
 		}
 		if why := broken(console); why != "" {
 			return false, &unfit{"live-boot", why}
+		}
+		i, err := t.machine(ctx)
+		if err != nil {
+			return false, err
 		}
 		if t.Connect == connectConsole {
 			last = errors.New("the console asks for no login")
