@@ -65,20 +65,18 @@ func TestHostileBodies(t *testing.T) {
 			continue
 		}
 		target := fill.Replace(e.path)
-		for i := n % 3; i < len(bodies); i += 3 { // a third of them each, all of them to neighbours
-			for _, kind := range []string{"application/json", "application/x-www-form-urlencoded"} {
-				r := httptest.NewRequest(e.method, target, strings.NewReader(bodies[i]))
-				r.Header.Set("Content-Type", kind)
-				r.Header.Set("X-API-Version", versionFor(e.path))
-				ann.auth(r)
-				answer := httptest.NewRecorder()
-				h.ServeHTTP(answer, r)
-				require.Less(t, answer.Code, 500, "%s %s with %.200s: %s", e.method, target, bodies[i], answer.Body)
-				sent++
-			}
+		for i := n % 13; i < len(bodies); i += 13 { // some of them each, all of them to neighbours
+			r := httptest.NewRequest(e.method, target, strings.NewReader(bodies[i]))
+			r.Header.Set("Content-Type", []string{"application/json", "application/x-www-form-urlencoded"}[sent%2])
+			r.Header.Set("X-API-Version", versionFor(e.path))
+			ann.auth(r)
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			require.Less(t, answer.Code, 500, "%s %s with %.200s: %s", e.method, target, bodies[i], answer.Body)
+			sent++
 		}
 	}
-	require.Greater(t, sent, 5000)
+	require.Greater(t, sent, 2000)
 }
 
 // endless is a body that never ends.

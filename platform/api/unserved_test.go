@@ -126,7 +126,7 @@ func TestUnwrap(t *testing.T) {
 	require.Equal(t, wire.StateOperational, after.State)
 	require.Contains(t, ann.do("GET", at, nil, 200).body, before.ResourceUID, "with the same href")
 	require.Error(t, agent.Prove(), "its agent is shut out")
-	require.Contains(t, ann.do("POST", at+"/run_executable", map[string]any{"right_script_href": script}, 403).body, "belongs to no server")
+	require.Contains(t, ann.do("POST", at+"/run_executable", map[string]any{"right_script_href": script}, 422).body, "belongs to no server")
 	waiting, err := w.fleet.DB.Events(ctx, before.ID, w.fleet.Now())
 	require.NoError(t, err)
 	require.Empty(t, waiting)
@@ -201,7 +201,7 @@ func TestDisabledBindings(t *testing.T) {
 	require.Equal(t, []string{"Test install", "Test start"}, names(a.boot()))
 
 	for name, body := range map[string]any{
-		"none": nil, "empty": body(), "no such": body(template+"/runnable_bindings/999999"), "of another ServerTemplate": body("/api/server_templates/999/runnable_bindings/1"), "no href": body("x"),
+		"none": nil, "empty": body(), "no such": body(template + "/runnable_bindings/999999"), "of another ServerTemplate": body("/api/server_templates/999/runnable_bindings/1"), "no href": body("x"),
 	} {
 		got := ann.call("POST", href+"/disable_runnable_bindings", body, ann.auth)
 		require.Contains(t, []int{400, 422}, got.status, "%s: %s", name, got.body)
