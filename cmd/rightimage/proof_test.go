@@ -15,6 +15,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish"
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
+	"github.com/rightimage/packer-plugin-rightimage/local/fault"
 	"github.com/rightimage/packer-plugin-rightimage/proof/imagediff"
 	"github.com/rightimage/packer-plugin-rightimage/verify/corpus"
 )
@@ -133,9 +134,10 @@ func TestProofsOfAFailure(t *testing.T) {
 	require.NoError(t, os.WriteFile(bill, []byte("earlier"), 0o600))
 	_, stderr, code := d.do("publish", raw, "--region", "eu-west-1", "--ami-name", "fails", "--ami-users", "123456789012", "--catalogue-file", filepath.Join(d.dir, "no", "such"))
 	require.Equal(t, exitUsage, code, stderr)
-	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "images.json"), []byte("no catalogue"), 0o600))
-	_, stderr, code = d.do("publish", raw, "--region", "eu-west-1", "--ami-name", "fails", "--catalogue-file", filepath.Join(d.dir, "images.json"))
+	d.fault(fault.Rule{Action: "ModifyImageAttribute", Kind: fault.Deny})
+	_, stderr, code = d.do("publish", raw, "--region", "eu-west-1", "--ami-name", "fails", "--ami-users", "123456789012", "--catalogue-file", filepath.Join(d.dir, "images.json"))
 	require.Equal(t, exitFailed, code, stderr)
+	require.NoFileExists(t, filepath.Join(d.dir, "images.json"))
 	text, err := os.ReadFile(bill)
 	require.NoError(t, err)
 	require.Equal(t, "earlier", string(text))
