@@ -51,11 +51,8 @@ func (c *Config) prepareReproducible() []error {
 // reproduce writes the root file system anew, so that where things lie does not
 // depend on the order and the moment in which they were written.
 func (f *flow) reproduce(ctx context.Context, j *step.Job) error {
-	if f.config.date.IsZero() {
-		return nil
-	}
 	work, err := keyWork.Get(j.State)
-	if err != nil {
+	if err != nil || f.config.date.IsZero() {
 		return err
 	}
 	root, err := keyRoot.Get(j.State)
