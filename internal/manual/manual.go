@@ -90,5 +90,6 @@ func pack(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	_, werr := zip.Write(text)
-	return b.Bytes(), errors.Join(werr, zip.Close())
+	err = errors.Join(werr, zip.Close()) // before the bytes are taken
+	return b.Bytes(), err
 }
