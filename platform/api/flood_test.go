@@ -156,7 +156,7 @@ func TestSlowClients(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ctx, l, func() (*tls.Certificate, error) { return &pair, nil }) }()
 	dial := func() net.Conn {
-		conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // of the test itself
+		conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
 		return conn

@@ -26,6 +26,8 @@ type route struct {
 
 // routes is the table of contents of the dashboard, with the role that each
 // page needs.
+//
+//nolint:funlen // a table
 func routes() []route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []route{

@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,6 +93,6 @@ func explainDisks(ctx context.Context, t *testing.T, a, b string, differing []at
 	}
 	for _, d := range differing[:min(len(differing), 20)] {
 		out, err := exec.CommandContext(ctx, "sh", "-c", `cmp -l -i "$3" -n 524288 "$1" "$2" | head -n 3`, "sh", a, b, strconv.FormatInt(d.Offset, 10)).CombinedOutput()
-		t.Log(fmt.Sprintf("block %d (from byte %d): %s %v", d.Block, d.Offset, out, err))
+		t.Logf("block %d (from byte %d): %s %v", d.Block, d.Offset, out, err)
 	}
 }
