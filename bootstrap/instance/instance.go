@@ -43,8 +43,9 @@ var ErrNoInstanceID = errors.New("instance id is empty")
 
 // Check tells the kind of this boot and acts on it: a changed instance id wipes
 // the old identity, agent state, caches, spool and status; a reboot sets the
-// reboot flag in the agent's state.js. The marker that Check compares with is
-// written last, so a killed Check is repeated in full.
+// reboot flag in the agent's state.js. Temporary files that a power cut has left
+// go. The marker that Check compares with is written last, so a killed Check is
+// repeated in full.
 func Check(root, instanceID string) (Kind, error) {
 	if instanceID == "" {
 		return "", ErrNoInstanceID
@@ -64,6 +65,9 @@ func Check(root, instanceID string) (Kind, error) {
 	}
 	if err != nil || kind == SameBoot {
 		return kind, err
+	}
+	if err := sweep(root); err != nil {
+		return kind, fmt.Errorf("remove what a power cut has left: %w", err)
 	}
 	text, err := json.Marshal(now)
 	if err != nil {

@@ -184,6 +184,38 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// Files that were being written when the power went are gone after the next
+// boot; those that another stage writes just now stay.
+func TestSweep(t *testing.T) {
+	root := t.TempDir()
+	boot(t, root, "b1")
+	left := []string{
+		"var/lib/rightscale/right_link/.state.js.tmp-546999562", "var/lib/rightscale/.status.json.tmp-1",
+		"var/lib/.rightscale-identity.tmp-77", "etc/.hosts.tmp-3",
+	}
+	stay := []string{"var/lib/rightscale/.status.json.tmp-2", "var/lib/rightscale/.mine.tmp", "var/lib/.x.tmp-1y", "etc/hosts.tmp-4"}
+	for _, name := range append(left, stay...) {
+		put(t, root, name, "half")
+		if name != stay[0] {
+			old := time.Now().Add(-10 * 365 * 24 * time.Hour)
+			if err := os.Chtimes(filepath.Join(root, name), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check(t, root, "i-1", FirstBoot)
+	for _, name := range left {
+		if exists(root, name) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	for _, name := range stay {
+		if !exists(root, name) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+}
+
 func TestDamagedFiles(t *testing.T) {
 	root := t.TempDir()
 	boot(t, root, "b1")

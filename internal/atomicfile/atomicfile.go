@@ -11,7 +11,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// temporary stands between the name of a file and the number of its temporary
+// one.
+const temporary = ".tmp-"
+
+// IsTemporary reports whether a name is that of a file that is written just now,
+// or was when the machine lost its power.
+func IsTemporary(name string) bool {
+	_, number, found := strings.Cut(name, temporary)
+	return found && name[0] == '.' && number != "" && strings.Trim(number, "0123456789") == ""
+}
 
 // Write replaces path by data with the given mode. The data goes to a
 // temporary file in the same directory (created 0600), is synced, and renamed
@@ -32,7 +44,7 @@ func WriteLazily(path string, data []byte, mode fs.FileMode) error {
 
 func replace(path string, data []byte, mode fs.FileMode, sync func(*os.File) error) (err error) {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-")
+	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+temporary)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,7 +78,10 @@ func TestAgentPackages(t *testing.T) {
 		run(ctx, t, m, "dpkg", "--purge", "rightlink")
 		run(ctx, t, m, "dpkg", "--purge", packaging.Bootstrap)
 		require.NoError(t, os.RemoveAll(m.Path("/var/spool/none"))) // we put it there
-		require.Empty(t, difference(before, listing(t, m)), "the machine is as it was")
+		left := slices.DeleteFunc(difference(before, listing(t, m)), func(line string) bool {
+			return line == "-1 /opt drwxr-xr-x" // no package owns it in Debian, and dpkg removes what becomes empty
+		})
+		require.Empty(t, left, "the machine is as it was")
 		return nil
 	}))
 }
