@@ -103,6 +103,18 @@ func run(t *testing.T, s Surroundings, name string, blocks []Block) (out string)
 	return out
 }
 
+// ownNamespaces begins a page. Mounts of disks that others work on are copied
+// into a new namespace, where they would keep the disks busy; the page's own
+// machine ($1) stays.
+const ownNamespaces = `ip link set lo up
+while read -r device dir rest; do
+	case $device:$dir in
+	*:"${1:-none}" | *:"${1:-none}"/*) ;;
+	/dev/loop*) umount --lazy "$dir" ;;
+	esac
+done </proc/self/mounts
+exec bash "$0"`
+
 // shell runs a script with a home, a folder, a network and processes of its own:
 // its ports are free, and what it started is gone when it ends.
 func shell(t *testing.T, s Surroundings, name string, blocks []Block) string {
@@ -122,7 +134,7 @@ func shell(t *testing.T, s Surroundings, name string, blocks []Block) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"sh", "-c", `ip link set lo up && exec bash "$0"`, script)
+		"sh", "-c", ownNamespaces, script, s.Machine)
 	cmd.Dir = work
 	cmd.Env = environment(t, home, s)
 	var out bytes.Buffer
