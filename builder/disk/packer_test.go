@@ -303,7 +303,7 @@ func checkOutput(t *testing.T, dir string) {
 	require.NoError(t, json.Unmarshal(data, &c))
 	require.Equal(t, "busy", c.OS.ID)
 	require.Equal(t, c.Disk.SHA256, strings.Fields(sh(t, `sha256sum "$1/t.raw"`, dir))[0])
-	require.Equal(t, []string{catalogueName, "t.raw"}, strings.Fields(sh(t, `ls -A "$1"`, dir)))
+	require.Equal(t, []string{catalogueName, "t.raw", "t.raw.blocklist", "t.raw.provenance.json", "t.raw.sbom.cdx.json"}, strings.Fields(sh(t, `ls -A "$1"`, dir)))
 
 	mnt := t.TempDir()
 	sh(t, `mount -o loop,ro,offset=$((5 * 1024 * 1024)) "$1/t.raw" "$2"`, dir, mnt)
