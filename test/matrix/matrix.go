@@ -256,6 +256,9 @@ func (r Run) undone(before, after []Thing, what cell, failed error) error {
 	}
 	var wrong []string
 	for _, t := range Minus(after, before) {
+		if t.Kind == "volume" && strings.HasPrefix(t.Text, "in-use") && strings.Contains(text, "terminate-instances") {
+			continue // it goes with the instance that is listed
+		}
 		if what.way != refusing || !strings.Contains(text, t.ID) {
 			wrong = append(wrong, "is left: "+t.String())
 		}
