@@ -201,8 +201,7 @@ func verdict(err error) error {
 
 func mendable(err error) bool {
 	var b *busyError
-	class := awsx.Class(err)
-	return errors.As(err, &b) || class != awsx.Denied && class != awsx.Fatal
+	return errors.As(err, &b) || !awsx.Hopeless(err)
 }
 
 // busyError says that an undo is under way and must be asked for again.

@@ -77,7 +77,7 @@ func (p *Publisher) copyImage(ctx context.Context, b *build, r *region, i *image
 		}
 	}
 	if err != nil {
-		if certainlyNothing(ctx, err) {
+		if awsx.MadeNothing(ctx, err) {
 			b.owed.Forgive(unknown)
 		}
 		return r.explain("copy image "+aws.ToString(in.SourceImageId)+" of "+aws.ToString(in.SourceRegion), r.name, err)

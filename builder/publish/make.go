@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/sparse"
 )
 
@@ -74,7 +75,7 @@ func (p *Publisher) createFirst(ctx context.Context, b *build, create Create) er
 	unknown := r.oweTagged(&b.owed, p.publishID)
 	id, err := create(ctx, &b.owed, in)
 	if err != nil {
-		if certainlyNothing(ctx, err) {
+		if awsx.MadeNothing(ctx, err) {
 			b.owed.Forgive(unknown)
 		}
 		return err

@@ -51,7 +51,7 @@ func (p *Publisher) register(ctx context.Context, r *region, in *ec2.RegisterIma
 		owed.Forgive(unknown)
 		return id, nil
 	}
-	if certainlyNothing(ctx, err) {
+	if awsx.MadeNothing(ctx, err) {
 		owed.Forgive(unknown)
 	}
 	return "", r.explain("register image", r.name, err)

@@ -224,27 +224,8 @@ func (r *region) gone(err error, made time.Time) error {
 
 // verdict marks the errors that no repetition mends.
 func verdict(err error) error {
-	switch awsx.Class(err) {
-	case awsx.Denied, awsx.Fatal:
+	if awsx.Hopeless(err) {
 		return ledger.Permanent(err)
-	default:
-		return err
 	}
-}
-
-// certainlyNothing reports whether a failed create call is known to have made
-// nothing. After throttling or a conflict it is not: an earlier try of the same
-// call may have got through. When we were stopped it is not either: err may be
-// the reason for that, and not this call's.
-func certainlyNothing(ctx context.Context, err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) || ctx.Err() != nil {
-		return false
-	}
-	switch awsx.Class(err) {
-	case awsx.Denied, awsx.Quota, awsx.Fatal:
-		return true
-	default:
-		return false
-	}
+	return err
 }

@@ -176,3 +176,21 @@ func RetryAfter(err error) time.Duration {
 	}
 	return time.Duration(seconds) * time.Second
 }
+
+// Hopeless reports whether no repetition mends an error.
+func Hopeless(err error) bool {
+	class := Class(err)
+	return class == Denied || class == Fatal
+}
+
+// MadeNothing reports whether a failed create call is known to have made
+// nothing. After throttling or a conflict it is not: an earlier try of the same
+// call may have got through. When we were stopped it is not either: err may be
+// the reason for that, and not this call's.
+func MadeNothing(ctx context.Context, err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) || ctx.Err() != nil {
+		return false
+	}
+	return Hopeless(err) || Class(err) == Quota
+}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/smithy-go"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/awsx"
 	"github.com/rightimage/packer-plugin-rightimage/internal/ledger"
@@ -45,7 +44,7 @@ func (t *Test) make(ctx context.Context, what thing, create func(context.Context
 	})
 	made, err := create(ctx)
 	if err != nil {
-		if certainlyNothing(ctx, err) {
+		if awsx.MadeNothing(ctx, err) {
 			t.Owed.Forgive(debt)
 		}
 		return "", t.fail("make a "+what.kind+" for the boot test", err)
@@ -89,25 +88,10 @@ var errBusy = errors.New("it is still shutting down")
 
 // verdict marks the errors that no repetition mends.
 func verdict(err error) error {
-	if class := awsx.Class(err); class == awsx.Denied || class == awsx.Fatal {
+	if awsx.Hopeless(err) {
 		return ledger.Permanent(err)
 	}
 	return err
-}
-
-// certainlyNothing reports whether a failed create call is known to have made
-// nothing: the service says so, and we were not stopped in between.
-func certainlyNothing(ctx context.Context, err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) || ctx.Err() != nil {
-		return false
-	}
-	switch awsx.Class(err) {
-	case awsx.Denied, awsx.Quota, awsx.Fatal:
-		return true
-	default:
-		return false
-	}
 }
 
 // patiently repeats a call for as long as what it needs may be too new to be
