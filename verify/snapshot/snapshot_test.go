@@ -201,6 +201,7 @@ func TestReadsAheadInBoundedMemory(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	require.NoError(t, d.Close()) // what is read ahead may not have ended
 	require.LessOrEqual(t, s.most, 8)
 	require.Greater(t, s.most, 1)
 	for i, n := range s.gets {
