@@ -38,10 +38,12 @@ build {
     mode             = "preinstalled"
     platform_ca_file = var.platform_ca_file
   }
+  # Without the hooks nobody makes host keys, and an sshd that can't start costs
+  # less than one that does.
   provisioner "shell" {
     inline = [
       "mkdir -p /etc/systemd/system/sysinit.target.wants && ln -s ../tell-boot.service /etc/systemd/system/sysinit.target.wants/",
-      var.without_hooks ? "rm /etc/systemd/system/right*.service && find /etc/systemd/system -xtype l -name 'right*' -delete" : "ls /etc/systemd/system/rightlink.service",
+      var.without_hooks ? "rm /etc/systemd/system/right*.service && find /etc/systemd/system -xtype l -name 'right*' -delete && ssh-keygen -q -A" : "ls /etc/systemd/system/rightlink.service",
     ]
   }
 }
