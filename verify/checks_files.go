@@ -158,9 +158,10 @@ func leftover(x *file) {
 
 var litterNames = regexp.MustCompile(`(~|\.(bak|swp|swo|orig|rpmsave|rpmnew|dpkg-old|dpkg-dist|dpkg-bak|ucf-old|deb|rpm))$|\.(backup|tar)\b|\.chef|^packer-|^script_.*\.sh$|^chpasswd$`)
 
-// litter judges names in places of configuration and of users.
+// litter judges names in places of configuration and of users. The packages of
+// the agent are there to be installed on first boot, and have a check of their own.
 func litter(x *file) {
-	if !x.Regular() || !litterNames.MatchString(path.Base(x.Path)) {
+	if !x.Regular() || below(x.Path, "/root/.rightscale") || !litterNames.MatchString(path.Base(x.Path)) {
 		return
 	}
 	if _, ok := x.owners().of(x.Path); !ok {

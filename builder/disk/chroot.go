@@ -143,7 +143,9 @@ func (f *flow) detach(ctx context.Context, j *step.Job) error {
 	if err := f.takeInventory(ctx, j, a.dir); err != nil {
 		return err
 	}
-	// Freed blocks become holes of the image. Not every file system can.
+	// Freed blocks become holes of the image, once the journal has let go of them.
+	// Not every file system can.
+	_, _ = f.root.Run(ctx, "sync", "-f", a.dir)
 	_, _ = f.root.Run(ctx, "fstrim", a.dir)
 	if err := a.unmount(ctx); err != nil {
 		return err

@@ -4,14 +4,14 @@
 #
 # What is on the disk; sourced by build.sh, which checks, logs and cleans up.
 
-packages="linux-image-cloud-amd64 zstd systemd-sysv udev dbus libpam-systemd systemd-resolved libnss-myhostname
+packages="linux-image-cloud-amd64 zstd systemd-sysv udev dbus libpam-systemd systemd-resolved systemd-timesyncd libnss-myhostname
 	openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
 if [ "$init" != systemd ]; then
 	# With both, process 1 is sysvinit's; what it starts the services with differs.
 	starter=sysv-rc
 	[ "$init" = sysvinit ] || starter=openrc
 	packages="linux-image-cloud-amd64 zstd sysvinit-core $starter initscripts orphan-sysvinit-scripts udev
-		ifupdown isc-dhcp-client inetutils-syslogd acpid
+		ifupdown isc-dhcp-client inetutils-syslogd acpid chrony
 		openssh-server ca-certificates sudo bash e2fsprogs iproute2 netbase procps"
 fi
 

@@ -22,6 +22,7 @@ func files() []Case {
 		{"fs-modes", "shadow", Mode("/etc/gshadow", "root:*::\n", 0o644), Mode("/etc/gshadow", "root:*::\n", 0)},
 		{"fs-leftovers", "in /tmp", File("/tmp/script_1234.sh", "#!/bin/sh\n"), Dir("/tmp/.X11-unix", fs.ModeSticky|0o777)},
 		{"fs-leftovers", "a backup", File("/etc/app.conf.bak", "x"), File("/etc/app.conf.d/backup-policy", "x")},
+		{"fs-leftovers", "an editor's copy", File("/etc/profile~", "x"), File("/root/.rightscale/rightlink_1.0_amd64.deb", "x")},
 		{"fs-logs-mail", "a log", File("/var/log/syslog", "Jan 1"), File("/var/log/syslog", "")},
 		{"fs-logs-mail", "mail", File("/var/mail/root", "From: cron"), File("/var/mail/root", "")},
 		{"fs-installer-leftovers", "kickstart", Mode("/root/anaconda-ks.cfg", "rootpw --iscrypted x\n", 0o600), File("/usr/share/doc/anaconda-ks.cfg", "an example\n")},

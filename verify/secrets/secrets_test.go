@@ -159,6 +159,24 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// The parts of a text that are gone through together lose nothing where they
+// meet, and tell nothing twice.
+func TestPlaces(t *testing.T) {
+	set := Compile(nil)
+	for size := range 120 {
+		for at := range max(0, size-window+1) {
+			text := []byte(strings.Repeat(".", at) + "AKIA" + strings.Repeat(".", size-window-at))
+			for _, next := range []int{0, at / 2, at} {
+				places, end := set.places(text, next, len(text)-window+1)
+				require.Equal(t, []int{at}, places, "%d of %d from %d", at, size, next)
+				require.GreaterOrEqual(t, end, len(text)-window+1)
+			}
+			places, _ := set.places(text, at+1, len(text)-window+1)
+			require.Empty(t, places)
+		}
+	}
+}
+
 func BenchmarkScan(b *testing.B) {
 	set := Compile([]Needle{{"n", "needle in it"}})
 	text := bytes.Repeat([]byte("The quick brown fox, func main() { x.y = 3; } -----\x00\x01\x02\x03\x00\x00\x00\x00"), 1<<16)
