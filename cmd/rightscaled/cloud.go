@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/discover"
@@ -24,7 +25,7 @@ import (
 func (a *app) cloud() *cobra.Command {
 	return group("cloud", "Clouds: where machines are launched and found",
 		"A cloud is one region of EC2, or of what speaks its API such as \"rightimage local\",\ntogether with credentials. The platform launches servers there, and lists what runs\nthere every minute or so.",
-		a.cloudAdd(), a.cloudList(), a.cloudShow(), a.cloudRemove(), a.cloudDiscover())
+		a.cloudAdd(), a.cloudSet(), a.cloudList(), a.cloudShow(), a.cloudRemove(), a.cloudDiscover())
 }
 
 // machines opens the data directory for a command that acts in clouds.
@@ -71,20 +72,25 @@ func (a *app) cloudAdd() *cobra.Command {
 		},
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&spec.Region, "region", "", "`region`, such as eu-west-1")
+	cloudFlags(flags, &spec, &token)
 	flags.BoolVar(&spec.AllRegions, "all-regions", false, "a cloud for each region that the account has, named \"NAME REGION\"; run it again for new ones")
+	cmd.MarkFlagsMutuallyExclusive("region", "all-regions")
+	cmd.MarkFlagsMutuallyExclusive("access-key", "ambient")
+	return cmd
+}
+
+// cloudFlags are those of a cloud that is added, and of one that is changed.
+func cloudFlags(flags *pflag.FlagSet, spec *launch.CloudSpec, token *bool) {
+	flags.StringVar(&spec.Region, "region", "", "`region`, such as eu-west-1")
 	flags.StringVar(&spec.EndpointURL, "endpoint-url", "", "`URL` of the API (default: AWS's own, or $AWS_ENDPOINT_URL)")
 	flags.StringVar(&spec.AccessKey, "access-key", "", "`id` of an access key; its secret key comes from standard input")
-	flags.BoolVar(&token, "session-token", false, "a session token comes from standard input too, on a second line")
+	flags.BoolVar(token, "session-token", false, "a session token comes from standard input too, on a second line")
 	flags.BoolVar(&spec.Ambient, "ambient", false, "credentials from the environment of the process that makes the call")
 	flags.StringVar(&spec.RoleARN, "role-arn", "", "`role` to assume")
 	flags.StringVar(&spec.ExternalID, "external-id", "", "external `id` that the role asks for")
 	flags.DurationVar(&spec.Discover, "discover", launch.DefaultDiscover, "longest `time` between two listings; 0 for none")
 	flags.StringVar(&spec.Description, "description", "", "what it is for")
 	flags.BoolVar(&spec.Unchecked, "no-check", false, "do not ask the cloud whether the credentials work")
-	cmd.MarkFlagsMutuallyExclusive("region", "all-regions")
-	cmd.MarkFlagsMutuallyExclusive("access-key", "ambient")
-	return cmd
 }
 
 // readKeys reads the secret key, and the session token if there is one.
@@ -99,7 +105,7 @@ func readKeys(in io.Reader, spec *launch.CloudSpec, token bool) error {
 		want = 2
 	}
 	if len(lines) != want {
-		return fmt.Errorf("standard input: want %d lines (secret key%s), got %d; try: printf %%s \"$SECRET_KEY\" | rightscaled cloud add (options)", want, map[bool]string{true: ", session token"}[token], len(lines))
+		return fmt.Errorf("standard input: want %d lines (secret key%s), got %d; try: printf %%s \"$SECRET_KEY\" | rightscaled cloud (command)", want, map[bool]string{true: ", session token"}[token], len(lines))
 	}
 	spec.SecretKey = secret.String(lines[0])
 	if token {
