@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/rightimage/packer-plugin-rightimage/builder/publish/catalogue"
@@ -82,7 +83,7 @@ func (p *Publisher) publish(ctx context.Context, first func(context.Context, *bu
 	// From here on the new images stay, and what they replace goes.
 	b.owed.ForgiveAll()
 	result := p.result(b)
-	result.Left = append(b.left, p.retire(ctx, b)...)
+	result.Left = slices.Concat(b.left, p.retire(ctx, b))
 	return result, nil
 }
 

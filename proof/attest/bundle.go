@@ -85,7 +85,7 @@ func Open(data []byte, with *Verifier) (s *Statement, signed bool, err error) {
 	if err := json.Unmarshal(data, &either); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrStatement, err)
 	}
-	env := either.bundle.Envelope
+	env := either.Envelope
 	if env == nil && either.Payload != "" {
 		env = &either.envelope
 	}

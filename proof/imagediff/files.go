@@ -175,20 +175,27 @@ func equal(a, b io.Reader) (bool, error) {
 	const size = 64 << 10
 	x, y := make([]byte, size), make([]byte, size)
 	for {
-		n, err1 := io.ReadFull(a, x)
-		m, err2 := io.ReadFull(b, y)
+		n, endA, err1 := fill(a, x)
+		m, endB, err2 := fill(b, y)
+		if err := errors.Join(err1, err2); err != nil {
+			return false, err
+		}
 		if n != m || !bytes.Equal(x[:n], y[:m]) {
 			return false, nil
 		}
-		for _, err := range []error{err1, err2} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return false, err
-			}
-		}
-		if err1 != nil || err2 != nil {
-			return true, nil
+		if endA || endB {
+			return endA == endB, nil
 		}
 	}
+}
+
+// fill reads until p is full or the stream ends.
+func fill(r io.Reader, p []byte) (n int, end bool, err error) {
+	n, err = io.ReadFull(r, p)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return n, true, nil
+	}
+	return n, false, err
 }
 
 // database reports whether a path is of the databases of packages, which the

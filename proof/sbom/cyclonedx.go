@@ -73,15 +73,13 @@ func (i *Inventory) bom(about About) *cdx.BOM {
 		components = append(components, cdx.Component{BOMRef: "os", Type: cdx.ComponentTypeOS, Name: s.ID, Version: s.Version, Description: s.Name})
 		top = append(top, "os")
 	}
-	index := map[string]int{} // of a component, by its bom-ref
+	known := map[string]bool{} // components, by their bom-refs
 	uses := map[string][]string{}
 	program := ""
 	for _, p := range i.Packages {
 		c := i.component(p)
-		at, twice := index[c.BOMRef]
-		if !twice {
-			at = len(components)
-			index[c.BOMRef] = at
+		if !known[c.BOMRef] {
+			known[c.BOMRef] = true
 			components = append(components, c)
 		}
 		if p.Kind != Golang {

@@ -47,9 +47,6 @@ type Package struct {
 	Main bool `json:"main,omitempty"`
 }
 
-// key is what makes a package the same one in two images.
-func (p Package) key() string { return p.Kind + "\x00" + p.Name + "\x00" + p.Arch + "\x00" + p.Path }
-
 // System is the operating system of an image, by its os-release.
 type System struct {
 	ID      string `json:"id,omitempty"`

@@ -63,7 +63,7 @@ func serve(t *testing.T, allowed ssh.PublicKey) *server {
 }
 
 func (s *server) connection(c net.Conn, config *ssh.ServerConfig, wg *sync.WaitGroup) {
-	defer c.Close() //nolint:errcheck // the end of a test
+	defer c.Close()
 	_, channels, requests, err := ssh.NewServerConn(c, config)
 	if err != nil {
 		return
@@ -132,7 +132,7 @@ func TestSSHHangs(t *testing.T) {
 
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer silent.Close() //nolint:errcheck // the end of a test
+	defer silent.Close()
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
