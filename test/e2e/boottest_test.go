@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -38,6 +39,10 @@ func TestBootTest(t *testing.T) {
 	images := requireImages(ctx, t, map[string]*ec2.Client{chain.Region: s.Cloud.EC2}, "boot tested", 1)[chain.Region]
 	require.True(t, *images[0].Public)
 	requireNoTestMachine(ctx, t, s)
+	log, err := os.ReadFile(filepath.Join(s.Logs, "rightimage.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(log), "boot test: passed")
+	require.NotContains(t, string(log), "boot test: warning", "nothing is wrong with the machine either")
 
 	text, err = brokenBuild(ctx, s, disk, t.TempDir())
 	require.Error(t, err)
@@ -57,6 +62,7 @@ func TestBootTest(t *testing.T) {
 	require.Contains(t, report.System, "Debian")
 	require.Contains(t, report.Checks, "fs-deleted-data")
 	require.Greater(t, report.Files, int64(5000))
+	require.Empty(t, report.Open(verify.Warning))
 	requireNotMounted(t, s)
 }
 

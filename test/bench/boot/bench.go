@@ -33,18 +33,16 @@ func (c cost) plus(d cost) cost {
 type bench struct {
 	options
 
-	work, self string
-	s          *service
-	problems   []error
+	work     string
+	s        *service
+	problems []error
 }
 
 func newBench(o options, work string, s *service) (*bench, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	o.bootstrap, err = filepath.Abs(o.bootstrap)
-	return &bench{options: o, work: work, self: self, s: s}, err
+	var err1, err2 error
+	o.bootstrap, err1 = filepath.Abs(o.bootstrap)
+	o.floor, err2 = filepath.Abs(o.floor)
+	return &bench{options: o, work: work, s: s}, errors.Join(err1, err2)
 }
 
 // boot makes a root of a machine that never booted; the same one is used again
@@ -157,7 +155,7 @@ func (b *bench) rows() []row {
 	}
 	return []row{
 		{"floor", func(ctx context.Context, n int) (cost, error) {
-			return b.process(ctx, b.self, "floor", b.s.url, filepath.Join(b.work, fmt.Sprintf("floor%d.json", n)))
+			return b.process(ctx, b.floor, b.s.url, filepath.Join(b.work, fmt.Sprintf("floor%d.json", n)))
 		}},
 		{"first boot: rightboot, rightscale", first(work, settings)},
 		{"first boot: with early and key", first(append([]string{"early", "key"}, work...), settings)},

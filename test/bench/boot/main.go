@@ -34,14 +34,12 @@ func main() {
 	}
 }
 
-// run does what the first word says; without one it makes the tables.
+// run builds and unpacks what is measured, and measures it in a second process.
 func run(ctx context.Context, args []string) error {
-	if len(args) == 3 && args[0] == "floor" {
-		return floor(ctx, args[1], args[2])
-	}
 	flags := flag.NewFlagSet("boot", flag.ContinueOnError)
 	o := options{}
 	flags.StringVar(&o.bootstrap, "bootstrap", "", "the program to measure (default: the one that the plugin puts into images)")
+	flags.StringVar(&o.floor, "floor", "", "the program to measure against (default: test/bench/boot/floor, built as the agents are)")
 	flags.IntVar(&o.runs, "runs", 9, "boots per row; the median is shown")
 	flags.DurationVar(&o.delay, "delay", time.Millisecond, "what each request takes")
 	flags.BoolVar(&o.check, "check", false, "fail when a limit is not kept")
@@ -50,13 +48,13 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if os.Getenv(insideEnv) == "" {
-		return inside(ctx, o.bootstrap, args)
+		return inside(ctx, o, args)
 	}
 	return tables(ctx, o)
 }
 
 type options struct {
-	bootstrap        string
+	bootstrap, floor string
 	runs             int
 	delay            time.Duration
 	check, cloudInit bool
@@ -68,26 +66,35 @@ const insideEnv = "RIGHTIMAGE_BENCH_INSIDE"
 
 // inside measures in a process of its own, which stays small: the memory of a
 // child counts from its parent's on. With root it gets a network and mounts.
-func inside(ctx context.Context, bootstrap string, args []string) error {
+func inside(ctx context.Context, o options, args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if bootstrap == "" {
-		dir, err := os.MkdirTemp("", "rightimage-boot-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
+	dir, err := os.MkdirTemp("", "rightimage-boot-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if o.bootstrap == "" {
 		data, err := agents.Bootstrap(runtime.GOARCH)
 		if err != nil {
 			return err
 		}
-		bootstrap = filepath.Join(dir, "bootstrap")
+		bootstrap := filepath.Join(dir, "bootstrap")
 		if err := os.WriteFile(bootstrap, data, 0o755); err != nil {
 			return err
 		}
 		args = append(args, "-bootstrap", bootstrap)
+	}
+	if o.floor == "" {
+		least := filepath.Join(dir, "floor")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", least, "github.com/rightimage/packer-plugin-rightimage/test/bench/boot/floor")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the floor (or name one, -floor): %w: %s", err, out)
+		}
+		args = append(args, "-floor", least)
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), insideEnv+"=loopback")

@@ -1,6 +1,11 @@
 // Copyright (c) The RightImage Authors
 // SPDX-License-Identifier: MPL-2.0
 
+// Command floor is the least that fetches an instance's metadata: 8 requests at a
+// time, no retry, no check, one file. It is a program of its own, so that it links
+// and starts no more than that; command boot builds and runs it.
+//
+//	floor URL FILE
 package main
 
 import (
@@ -14,8 +19,17 @@ import (
 	"sync"
 )
 
-// floor is the least that fetches the metadata: 8 requests at a time, no retry,
-// no check, one file.
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: floor URL FILE")
+		os.Exit(2)
+	}
+	if err := floor(context.Background(), os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "floor:", err)
+		os.Exit(1)
+	}
+}
+
 func floor(ctx context.Context, base, out string) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 	slots := make(chan struct{}, 8)
