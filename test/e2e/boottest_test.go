@@ -42,7 +42,6 @@ func TestBootTest(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(s.Logs, "rightimage.log"))
 	require.NoError(t, err)
 	require.Contains(t, string(log), "boot test: passed")
-	require.NotContains(t, string(log), "boot test: warning", "nothing is wrong with the machine either")
 
 	text, err = brokenBuild(ctx, s, disk, t.TempDir())
 	require.Error(t, err)
@@ -62,7 +61,6 @@ func TestBootTest(t *testing.T) {
 	require.Contains(t, report.System, "Debian")
 	require.Contains(t, report.Checks, "fs-deleted-data")
 	require.Greater(t, report.Files, int64(5000))
-	require.Empty(t, report.Open(verify.Warning))
 	requireNotMounted(t, s)
 }
 
