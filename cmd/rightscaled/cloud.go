@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/secret"
 	"github.com/rightimage/packer-plugin-rightimage/platform/discover"
@@ -72,15 +71,15 @@ func (a *app) cloudAdd() *cobra.Command {
 		},
 	})
 	flags := cmd.Flags()
-	cloudFlags(flags, &spec, &token)
+	cloudFlags(cmd, &spec, &token)
 	flags.BoolVar(&spec.AllRegions, "all-regions", false, "a cloud for each region that the account has, named \"NAME REGION\"; run it again for new ones")
 	cmd.MarkFlagsMutuallyExclusive("region", "all-regions")
-	cmd.MarkFlagsMutuallyExclusive("access-key", "ambient")
 	return cmd
 }
 
 // cloudFlags are those of a cloud that is added, and of one that is changed.
-func cloudFlags(flags *pflag.FlagSet, spec *launch.CloudSpec, token *bool) {
+func cloudFlags(cmd *cobra.Command, spec *launch.CloudSpec, token *bool) {
+	flags := cmd.Flags()
 	flags.StringVar(&spec.Region, "region", "", "`region`, such as eu-west-1")
 	flags.StringVar(&spec.EndpointURL, "endpoint-url", "", "`URL` of the API (default: AWS's own, or $AWS_ENDPOINT_URL)")
 	flags.StringVar(&spec.AccessKey, "access-key", "", "`id` of an access key; its secret key comes from standard input")
@@ -91,6 +90,7 @@ func cloudFlags(flags *pflag.FlagSet, spec *launch.CloudSpec, token *bool) {
 	flags.DurationVar(&spec.Discover, "discover", launch.DefaultDiscover, "longest `time` between two listings; 0 for none")
 	flags.StringVar(&spec.Description, "description", "", "what it is for")
 	flags.BoolVar(&spec.Unchecked, "no-check", false, "do not ask the cloud whether the credentials work")
+	cmd.MarkFlagsMutuallyExclusive("access-key", "ambient")
 }
 
 // readKeys reads the secret key, and the session token if there is one.

@@ -54,9 +54,8 @@ func (a *app) cloudSet() *cobra.Command {
 			})
 		},
 	})
-	cloudFlags(cmd.Flags(), &given, &token)
+	cloudFlags(cmd, &given, &token)
 	cmd.Flags().StringVar(&given.Name, "name", "", "new `name`")
-	cmd.MarkFlagsMutuallyExclusive("access-key", "ambient")
 	cmd.MarkFlagsOneRequired("name", "region", "endpoint-url", "access-key", "ambient", "role-arn", "external-id", "discover", "description")
 	return cmd
 }
