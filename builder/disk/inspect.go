@@ -42,7 +42,7 @@ func Inspect(ctx context.Context, path string, look func(root string) error) (er
 	if err != nil {
 		return err
 	}
-	a := &attachment{root: run.Exec{}, disk: path, dir: dir}
+	a := &attachment{root: run.Exec{}, disk: path, dir: dir, shared: true}
 	defer func() {
 		ctx, cancel := short(ctx)
 		defer cancel()

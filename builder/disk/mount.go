@@ -25,10 +25,12 @@ import (
 // closing can stop anywhere: close finds out from the kernel what is there.
 type attachment struct {
 	root   run.Runner
-	disk   string // absolute path of the raw disk
-	dir    string // mount point, made by the caller
-	device string // loop device, once attached
-	lazy   bool   // a mount could only be removed lazily
+	disk   string   // absolute path of the raw disk
+	dir    string   // mount point, made by the caller
+	device string   // the newest loop device, once attached
+	lazy   bool     // a mount could only be removed lazily
+	shared bool     // the disk is not ours alone: others may have it attached too
+	own    []string // the loop devices of a shared disk that are ours
 }
 
 // loop attaches the partition to a loop device. It works by offset, because
@@ -41,6 +43,7 @@ func (a *attachment) loop(ctx context.Context, c rootfs.Candidate, flags ...stri
 		return err
 	}
 	a.device = strings.TrimSpace(out)
+	a.own = append(a.own, a.device)
 	return nil
 }
 
@@ -82,8 +85,13 @@ func (a *attachment) close(ctx context.Context) error {
 	return nil
 }
 
-// unmountTries bounds how often a busy mount is tried again, 300 ms apart.
-const unmountTries = 10
+// unmountTries bounds how often a busy mount is tried again, 300 ms apart, and
+// detachTries how often a busy loop device is, 100 ms apart: a program that made
+// itself a mount namespace meanwhile keeps both until it has let go of them.
+const (
+	unmountTries = 10
+	detachTries  = 100
+)
 
 // unmount removes all mounts at and below the directory, innermost first. A
 // mount that stays busy goes lazily, and lazy tells so.
@@ -116,15 +124,25 @@ func (a *attachment) unmount(ctx context.Context) error {
 	return nil
 }
 
-// detach removes every loop device of the disk and waits until they are gone.
+// detach removes every loop device of the disk and waits until they are gone. Of
+// a shared disk it removes its own and does not wait: the kernel drops a device
+// with its last user, and what else is there is somebody else's.
 func (a *attachment) detach(ctx context.Context) error {
-	for range unmountTries {
+	if a.shared {
+		for len(a.own) > 0 {
+			if _, err := a.root.Run(ctx, "losetup", "--detach", a.own[0]); err != nil {
+				return err
+			}
+			a.own = a.own[1:]
+		}
+		return nil
+	}
+	for range detachTries {
 		devices, err := loopsOf(ctx, a.root, a.disk)
 		if err != nil {
 			return err
 		}
 		if len(devices) == 0 {
-			a.device = ""
 			return nil
 		}
 		for _, d := range devices {
