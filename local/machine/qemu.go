@@ -86,8 +86,15 @@ func netdevArg(s Spec, w wiring) (string, error) {
 	if len(w.imds) > maxSocketPath {
 		return "", fmt.Errorf("socket path %q: %d bytes, more than the %d that a unix socket can have: set TMPDIR to a shorter path", w.imds, len(w.imds), maxSocketPath)
 	}
-	rules := []string{"user,id=n0,ipv6=off,restrict=on,net=" + guestNet,
-		fmt.Sprintf("hostfwd=tcp:%s:%d-:22", sshHost, w.sshPort)}
+	host, domain, _ := strings.Cut(s.Hostname, ".")
+	rules := []string{"user,id=n0,ipv6=off,restrict=on,net=" + guestNet}
+	if host != "" { // DHCP tells the name, as EC2's does
+		rules = append(rules, "hostname="+optValue(host))
+	}
+	if domain != "" {
+		rules = append(rules, "domainname="+optValue(domain))
+	}
+	rules = append(rules, fmt.Sprintf("hostfwd=tcp:%s:%d-:22", sshHost, w.sshPort))
 	if w.addrPort > 0 {
 		for _, addr := range s.Addresses {
 			rules = append(rules, fmt.Sprintf("hostfwd=tcp:%s:%d-:22", addr, w.addrPort))

@@ -14,10 +14,10 @@ import (
 )
 
 func TestNetdev(t *testing.T) {
-	s := Spec{ID: "i-1", Forwards: []Forward{{"169.254.169.253", 443, "127.0.0.1:8443"}}}
+	s := Spec{ID: "i-1", Hostname: "ip-10-0-0-7.ec2.internal", Forwards: []Forward{{"169.254.169.253", 443, "127.0.0.1:8443"}}}
 	got, err := netdevArg(s, wiring{imds: "/tmp/ri-1/i-1", relay: []string{"/opt/a, b/it's", "local", "relay"}, sshPort: 2222})
 	require.NoError(t, err)
-	require.Equal(t, `user,id=n0,ipv6=off,restrict=on,net=169.254.169.0/24,hostfwd=tcp:127.0.0.1:2222-:22,`+
+	require.Equal(t, `user,id=n0,ipv6=off,restrict=on,net=169.254.169.0/24,hostname=ip-10-0-0-7,domainname=ec2.internal,hostfwd=tcp:127.0.0.1:2222-:22,`+
 		`guestfwd=tcp:169.254.169.254:80-cmd:'/opt/a,, b/it'\''s' 'local' 'relay' 'unix:/tmp/ri-1/i-1',`+
 		`guestfwd=tcp:169.254.169.253:443-cmd:'/opt/a,, b/it'\''s' 'local' 'relay' 'tcp:127.0.0.1:8443'`, got)
 }

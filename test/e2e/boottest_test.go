@@ -42,6 +42,7 @@ func TestBootTest(t *testing.T) {
 	log, err := os.ReadFile(filepath.Join(s.Logs, "rightimage.log"))
 	require.NoError(t, err)
 	require.Contains(t, string(log), "boot test: passed")
+	require.NotContains(t, string(log), "boot test: warning", "nor is there anything to say about the image")
 
 	text, err = brokenBuild(ctx, s, disk, t.TempDir())
 	require.Error(t, err)
