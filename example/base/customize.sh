@@ -13,10 +13,9 @@ boot_with_systemd() {
 	put 20-dhcp.network /etc/systemd/network/20-dhcp.network 0644
 	put wait-online.conf /etc/systemd/system/systemd-networkd-wait-online.service.d/10-any.conf 0644
 	put timeouts.conf /etc/systemd/system.conf.d/10-timeouts.conf 0644
-	put dhcp-name.service /etc/systemd/system/dhcp-name.service 0644
 	put resolved.conf /etc/systemd/resolved.conf.d/10-no-neighbours.conf 0644
 
-	chroot "$root" systemctl --quiet enable systemd-networkd systemd-networkd-wait-online systemd-resolved dhcp-name
+	chroot "$root" systemctl --quiet enable systemd-networkd systemd-networkd-wait-online systemd-resolved
 	# The boot need not wait for name resolution: only what needs the network does.
 	rm "$root/etc/systemd/system/sysinit.target.wants/systemd-resolved.service"
 	chroot "$root" systemctl --quiet add-wants multi-user.target systemd-resolved.service
