@@ -214,7 +214,7 @@ func TestPacker(t *testing.T) {
 		require.NoError(t, c.Start())
 		require.Eventually(t, func() bool { return strings.Contains(out.String(), "t: now-running") }, 2*time.Minute, 50*time.Millisecond, "%s", &out)
 		// Every process of Packer's own, but not the plugin.
-		sh(t, `for p in $(pgrep -g "$1"); do case $(readlink /proc/$p/exe) in "$2") kill -KILL $p ;; esac; done`, strconv.Itoa(c.Process.Pid), b.packer)
+		sh(t, `for p in $(pgrep -g "$1"); do case $(readlink /proc/$p/exe) in "$(realpath "$2")") kill -KILL $p ;; esac; done`, strconv.Itoa(c.Process.Pid), b.packer)
 		_ = c.Wait()
 		require.Eventually(t, func() bool { return sh(t, `pgrep -g "$1" || true`, strconv.Itoa(c.Process.Pid)) == "" }, 2*time.Minute, 200*time.Millisecond)
 		nothingLeft(t, b.dir)
