@@ -48,7 +48,7 @@ func (f *flow) attach(ctx context.Context, j *step.Job) error {
 	}
 	if root.FS.Dirty {
 		j.UI.Say("The file system was not unmounted cleanly; its journal is replayed now")
-	} else if err := f.check(ctx, j, a.device, root); err != nil {
+	} else if err := f.check(ctx, j, a.device(), root); err != nil {
 		return fmt.Errorf("%w; repair the input disk, or set skip_fsck = true", err)
 	}
 	if err := a.mount(ctx, root, options); err != nil {
@@ -153,7 +153,7 @@ func (f *flow) detach(ctx context.Context, j *step.Job) error {
 	if a.lazy {
 		return errors.New("a program still uses the disk, so that it cannot be unmounted cleanly; the disk would be damaged")
 	}
-	if err := f.check(ctx, j, a.device, root); err != nil {
+	if err := f.check(ctx, j, a.device(), root); err != nil {
 		return fmt.Errorf("after provisioning: %w", err)
 	}
 	return a.close(ctx)

@@ -132,6 +132,6 @@ func (a *attachment) readOnly(ctx context.Context, c rootfs.Candidate, target st
 	case "xfs":
 		options += ",norecovery,nouuid"
 	}
-	_, err := quick(ctx, a.root, "mount", "-t", c.FS.Type, "-o", options, a.device, target)
+	_, err := quick(ctx, a.root, "mount", "-t", c.FS.Type, "-o", options, a.device(), target)
 	return err
 }

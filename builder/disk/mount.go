@@ -27,10 +27,9 @@ type attachment struct {
 	root   run.Runner
 	disk   string   // absolute path of the raw disk
 	dir    string   // mount point, made by the caller
-	device string   // the newest loop device, once attached
+	loops  []string // the loop devices made here, the newest last
 	lazy   bool     // a mount could only be removed lazily
 	shared bool     // the disk is not ours alone: others may have it attached too
-	own    []string // the loop devices of a shared disk that are ours
 }
 
 // loop attaches the partition to a loop device. It works by offset, because
@@ -42,14 +41,16 @@ func (a *attachment) loop(ctx context.Context, c rootfs.Candidate, flags ...stri
 	if err != nil {
 		return err
 	}
-	a.device = strings.TrimSpace(out)
-	a.own = append(a.own, a.device)
+	a.loops = append(a.loops, strings.TrimSpace(out))
 	return nil
 }
 
+// device is the loop device of the partition that was attached last.
+func (a *attachment) device() string { return a.loops[len(a.loops)-1] }
+
 // mount mounts the attached partition.
 func (a *attachment) mount(ctx context.Context, c rootfs.Candidate, options string) error {
-	_, err := quick(ctx, a.root, "mount", "-t", c.FS.Type, "-o", options, a.device, a.dir)
+	_, err := quick(ctx, a.root, "mount", "-t", c.FS.Type, "-o", options, a.device(), a.dir)
 	return err
 }
 
@@ -129,11 +130,11 @@ func (a *attachment) unmount(ctx context.Context) error {
 // with its last user, and what else is there is somebody else's.
 func (a *attachment) detach(ctx context.Context) error {
 	if a.shared {
-		for len(a.own) > 0 {
-			if _, err := a.root.Run(ctx, "losetup", "--detach", a.own[0]); err != nil {
+		for len(a.loops) > 0 {
+			if _, err := a.root.Run(ctx, "losetup", "--detach", a.loops[0]); err != nil {
 				return err
 			}
-			a.own = a.own[1:]
+			a.loops = a.loops[1:]
 		}
 		return nil
 	}
