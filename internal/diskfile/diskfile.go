@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/rightimage/packer-plugin-rightimage/internal/freespace"
 	"github.com/rightimage/packer-plugin-rightimage/internal/rootfs"
 	"github.com/rightimage/packer-plugin-rightimage/internal/run"
 )
@@ -172,12 +173,12 @@ const spareSpace = 64 << 20
 // CheckSpace compares what a directory has free with the bytes that a copy
 // needs. remedy says how another directory is chosen.
 func CheckSpace(dir string, needed int64, remedy string) error {
-	free, err := freeSpace(dir)
+	free, err := freespace.Below(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
 	if err != nil {
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil
-		}
-		return fmt.Errorf("free space of %s: %w", dir, err)
+		return err
 	}
 	if free < needed+spareSpace {
 		return fmt.Errorf("not enough space: the working copy needs %s, and %s has %s free; free some, or %s",

@@ -15,9 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rightimage/packer-plugin-rightimage/internal/atomicfile"
+	"github.com/rightimage/packer-plugin-rightimage/internal/freespace"
 )
 
 // File is what a download must be.
@@ -191,11 +190,13 @@ func Digest(path string) (string, error) {
 
 // free checks the disk before a download.
 func free(dir string, need int64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("free space of %s: %w", dir, err)
+	have, err := freespace.Below(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
 	}
-	have := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the type of a block size differs between architectures
+	if err != nil {
+		return err
+	}
 	if have < need+spare {
 		return fmt.Errorf("%w in %s: %d MiB are free, %d MiB are needed", ErrSpace, dir, have>>20, (need+spare)>>20)
 	}
