@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -65,9 +64,13 @@ func TestWhatIsBuilt(t *testing.T) {
 			ID, Main     string
 			GOOS, GOARCH []string
 		}
-		Archives []struct{ IDs []string }
-		SBOMs    []struct{ Artifacts string }
+		Archives []struct {
+			ID  string
+			IDs []string
+		}
+		SBOMs    []struct{ ID, Artifacts string }
 		Checksum struct {
+			IDs        []string
 			ExtraFiles []struct{ Glob string } `yaml:"extra_files"`
 		}
 		Release struct {
@@ -83,9 +86,16 @@ func TestWhatIsBuilt(t *testing.T) {
 		require.Equal(t, want[b.ID], b.GOOS, b.ID)
 		require.Equal(t, []string{"amd64", "arm64"}, b.GOARCH, b.ID)
 		delete(want, b.ID)
-		require.True(t, slices.ContainsFunc(config.Archives, func(a struct{ IDs []string }) bool { return slices.Contains(a.IDs, b.ID) }), b.ID)
 	}
 	require.Empty(t, want, "nothing is left out")
+	var archived, summed []string
+	for _, a := range config.Archives {
+		archived, summed = append(archived, a.IDs...), append(summed, a.ID)
+	}
+	for _, b := range config.Builds {
+		require.Contains(t, archived, b.ID)
+	}
+	require.ElementsMatch(t, append(summed, config.SBOMs[0].ID), config.Checksum.IDs)
 	require.Equal(t, "binary", config.SBOMs[0].Artifacts)
 	require.Equal(t, "checksum", config.Signs[0].Artifacts)
 	require.Equal(t, "./dist/packages/*", config.Checksum.ExtraFiles[0].Glob)
