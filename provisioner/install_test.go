@@ -6,6 +6,7 @@ package provisioner
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/agents"
+	"github.com/rightimage/packer-plugin-rightimage/internal/sourcedate"
 )
 
 // treeGuest is a guest whose root is a directory: scripts run in this machine's
@@ -148,6 +150,24 @@ func TestInstallAndAgain(t *testing.T) {
 	changes, err = Install(ctx, g, fakeAgents{"1.2.4"}, c, &ui)
 	require.NoError(t, err)
 	require.Len(t, changes, 6, "%v", changes)
+}
+
+// With SOURCE_DATE_EPOCH the day on which an image is built does not show.
+func TestBuildDate(t *testing.T) {
+	date := func() string {
+		f, err := releaseFile(options(t, nil), "1.2.3")
+		require.NoError(t, err)
+		var r release
+		require.NoError(t, json.Unmarshal(f.data, &r))
+		return r.BuildDate
+	}
+	require.Regexp(t, "^20[0-9]{6}$", date())
+	t.Setenv(sourcedate.Variable, "1700000000")
+	require.Equal(t, "20231114", date())
+
+	t.Setenv(sourcedate.Variable, "yesterday")
+	_, err := releaseFile(options(t, nil), "1.2.3")
+	require.ErrorContains(t, err, sourcedate.Variable)
 }
 
 func TestInstallVariants(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rightimage/packer-plugin-rightimage/internal/mirrorconf"
 	"github.com/rightimage/packer-plugin-rightimage/internal/pkgname"
+	"github.com/rightimage/packer-plugin-rightimage/internal/sourcedate"
 )
 
 // Paths in the guest.
@@ -196,8 +197,15 @@ type release struct {
 // releaseFile holds the date of the build. A second run is no new build, so
 // that a file that differs in its date only stays.
 func releaseFile(c Config, version string) (file, error) {
+	built, err := sourcedate.Env()
+	if err != nil {
+		return file{}, err
+	}
+	if built.IsZero() {
+		built = time.Now().UTC()
+	}
 	r := release{
-		FreezeDate: c.FreezeDate, BuildDate: time.Now().UTC().Format("20060102"),
+		FreezeDate: c.FreezeDate, BuildDate: built.Format("20060102"),
 		BuildID: c.BuildID, RightLinkVersion: version, Hypervisor: "none",
 	}
 	if c.Cloud == cloudEC2 {
