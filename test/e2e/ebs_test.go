@@ -55,7 +55,7 @@ func TestMachineBuilder(t *testing.T) {
 	require.Contains(t, image.Tags, types.Tag{Key: aws.String("Source"), Value: aws.String(s.Image)})
 	require.Len(t, image.BlockDeviceMappings, 2)
 
-	instance, key := launchWithKey(ctx, t, s, *image.ImageId)
+	instance, key := launchWithKey(ctx, t, s, *image.ImageId, nil)
 	t.Cleanup(func() { _ = s.Cloud.KeepConsole(*instance.InstanceId, "ebs") })
 	addr := net.JoinHostPort(*instance.PublicIpAddress, strconv.Itoa(sshPort(ctx)))
 	require.Regexp(t, "^made of "+s.Image+" in "+chain.Region+" on i-[0-9a-f]+\n$", overSSH(ctx, t, addr, key, "cat /etc/ebs-build"))

@@ -4,7 +4,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -41,7 +43,7 @@ func TestStockBuilder(t *testing.T) {
 	require.Contains(t, image.Tags, types.Tag{Key: aws.String("Source"), Value: aws.String(s.Image)})
 	require.Len(t, image.BlockDeviceMappings, 2)
 
-	instance, key := launchWithKey(ctx, t, s, *image.ImageId)
+	instance, key := launchWithKey(ctx, t, s, *image.ImageId, nil)
 	t.Cleanup(func() { _ = s.Cloud.KeepConsole(*instance.InstanceId, "stock") })
 	addr := net.JoinHostPort(*instance.PublicIpAddress, strconv.Itoa(port))
 	require.Equal(t, "written by the shell provisioner\n", overSSH(ctx, t, addr, key, "cat /etc/stock-build"))
@@ -97,7 +99,8 @@ func requireOnlyImage(ctx context.Context, t *testing.T, s *chain.Story) {
 }
 
 // launchWithKey launches an image with a new key pair, and waits until it runs.
-func launchWithKey(ctx context.Context, t *testing.T, s *chain.Story, image string) (types.Instance, ssh.Signer) {
+// Disks may change those of the image.
+func launchWithKey(ctx context.Context, t *testing.T, s *chain.Story, image string, disks []types.BlockDeviceMapping) (types.Instance, ssh.Signer) {
 	t.Helper()
 	key, err := s.Cloud.EC2.CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: aws.String("stock"), KeyType: types.KeyTypeEd25519})
 	require.NoError(t, err)
@@ -108,6 +111,7 @@ func launchWithKey(ctx context.Context, t *testing.T, s *chain.Story, image stri
 	require.NoError(t, err)
 	out, err := s.Cloud.EC2.RunInstances(ctx, &ec2.RunInstancesInput{
 		ImageId: &image, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeT3Small, KeyName: aws.String("stock"),
+		BlockDeviceMappings: disks,
 	})
 	require.NoError(t, err)
 	in := &ec2.DescribeInstancesInput{InstanceIds: []string{*out.Instances[0].InstanceId}}
@@ -120,6 +124,15 @@ func launchWithKey(ctx context.Context, t *testing.T, s *chain.Story, image stri
 // overSSH runs a command as root, once the machine lets it in.
 func overSSH(ctx context.Context, t *testing.T, addr string, key ssh.Signer, command string) string {
 	t.Helper()
+	var out bytes.Buffer
+	streamSSH(ctx, t, addr, key, command, nil, &out)
+	return out.String()
+}
+
+// streamSSH is overSSH with a standard input, and an output of any size. What the
+// command complains of is shown with its error.
+func streamSSH(ctx context.Context, t *testing.T, addr string, key ssh.Signer, command string, in io.Reader, out io.Writer) {
+	t.Helper()
 	config := &ssh.ClientConfig{
 		User: "root", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: 20 * time.Second,
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the machine made its key this minute
@@ -130,10 +143,12 @@ func overSSH(ctx context.Context, t *testing.T, addr string, key ssh.Signer, com
 		client, err = ssh.Dial("tcp", addr, config)
 		return err == nil, nil
 	}))
+	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
+	defer stop()
 	defer func() { _ = client.Close() }()
 	session, err := client.NewSession()
 	require.NoError(t, err)
-	out, err := session.Output(command)
-	require.NoError(t, err)
-	return string(out)
+	var complaint bytes.Buffer
+	session.Stdin, session.Stdout, session.Stderr = in, out, &complaint
+	require.NoError(t, session.Run(command), "%s\n%s", command, &complaint)
 }
