@@ -30,7 +30,9 @@ func expected() map[string][]string {
 }
 
 // A newcomer's run of each quick start works. "make test" boots the machine of one
-// of them; a full run boots those of all, and makes everything from a clone.
+// of them; a full run boots those of all, and makes everything from a clone. Since
+// base disks are made of packages from an archive, it has this machine's network,
+// and runs one page at a time.
 func TestQuickStarts(t *testing.T) {
 	mode := os.Getenv("RIGHTIMAGE_E2E")
 	if mode == "" {
@@ -46,7 +48,9 @@ func TestQuickStarts(t *testing.T) {
 			if name == "quickstart-launch.md" && !s.Full {
 				t.Skip("boots a second machine; set RIGHTIMAGE_E2E=full or use 'make test-full'")
 			}
-			t.Parallel()
+			if !s.Full {
+				t.Parallel()
+			}
 			text, err := os.ReadFile(page)
 			require.NoError(t, err)
 			blocks, err := Blocks(string(text))
@@ -115,8 +119,9 @@ while read -r device dir rest; do
 done </proc/self/mounts
 exec bash "$0"`
 
-// shell runs a script with a home, a folder, a network and processes of its own:
-// its ports are free, and what it started is gone when it ends.
+// shell runs a script with a home, a folder and processes of its own, so that what
+// it started is gone when it ends, and but for a full run with a network of its own,
+// where its ports are free.
 func shell(t *testing.T, s Surroundings, name string, blocks []Block) string {
 	t.Helper()
 	// Sockets lie below it, and their paths must be short.
@@ -133,8 +138,11 @@ func shell(t *testing.T, s Surroundings, name string, blocks []Block) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		"sh", "-c", ownNamespaces, script, s.Machine)
+	own := []string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	if !s.Full {
+		own = append(own, "--net")
+	}
+	cmd := exec.CommandContext(ctx, "unshare", append(own, "sh", "-c", ownNamespaces, script, s.Machine)...)
 	cmd.Dir = work
 	cmd.Env = environment(t, home, s)
 	var out bytes.Buffer
