@@ -138,6 +138,7 @@ func (a *attachment) detach(ctx context.Context) error {
 		}
 		return nil
 	}
+	var last error
 	for range detachTries {
 		devices, err := loopsOf(ctx, a.root, a.disk)
 		if err != nil {
@@ -146,9 +147,11 @@ func (a *attachment) detach(ctx context.Context) error {
 		if len(devices) == 0 {
 			return nil
 		}
+		last = nil
 		for _, d := range devices {
+			// An error may mean that a busy device has gone since it was listed.
 			if _, err := a.root.Run(ctx, "losetup", "--detach", d); err != nil {
-				return err
+				last = errors.Join(last, err)
 			}
 		}
 		select {
@@ -157,7 +160,7 @@ func (a *attachment) detach(ctx context.Context) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("the loop device of %s stays busy", a.disk)
+	return errors.Join(fmt.Errorf("the loop device of %s stays busy", a.disk), last)
 }
 
 // loopsOf returns the loop devices of a file.
