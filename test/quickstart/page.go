@@ -79,7 +79,8 @@ type Surroundings struct {
 	Machine string
 }
 
-// Script is the shell script of a page.
+// Script is the shell script of a page. It ends when all has ended that the page
+// started, and stopped.
 func (s Surroundings) Script(name string, blocks []Block) string {
 	var b strings.Builder
 	b.WriteString("set -eu\n")
@@ -100,5 +101,6 @@ func (s Surroundings) Script(name string, blocks []Block) string {
 			b.WriteString(block.Text)
 		}
 	}
+	b.WriteString("echo '== end'\nwait\n")
 	return b.String()
 }
