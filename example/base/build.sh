@@ -47,6 +47,9 @@ done
 # --- work folder, always removed ---------------------------------------------
 work=$(mktemp -d "${TMPDIR:-/tmp}/rightimage-base.XXXXXX")
 chmod 0755 "$work"
+# An interrupted mmdebstrap does not always remove what it has in there.
+mkdir -m 1777 "$work/tmp"
+export TMPDIR="$work/tmp"
 child=
 cleanup() {
 	code=$?
