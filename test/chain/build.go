@@ -105,6 +105,9 @@ func (e *Env) PackerEnv(ctx context.Context) ([]string, error) {
 	return env, err
 }
 
+// DemoTemplate is the template of the demo image.
+func (e *Env) DemoTemplate() string { return filepath.Join(e.Repo, "example", "rightimage.pkr.hcl") }
+
 // Build runs "packer build" on a template with the given variables and
 // environment, and reads the catalogue that it leaves in output.
 func (e *Env) Build(ctx context.Context, template, output string, env []string, vars map[string]string) (Catalogue, error) {

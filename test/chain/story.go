@@ -113,7 +113,7 @@ func (s *Story) startServers(ctx context.Context) (err error) {
 }
 
 func (s *Story) buildImage(ctx context.Context) error {
-	catalogue, err := s.Build(ctx, filepath.Join(s.Repo, "example", "rightimage.pkr.hcl"), filepath.Join(s.Work, "image"), s.Cloud.Env(),
+	catalogue, err := s.Build(ctx, s.DemoTemplate(), filepath.Join(s.Work, "image"), s.Cloud.Env(),
 		map[string]string{"base_disk": s.Base, "platform_ca_file": s.Platform.CA, "regions": `["` + Region + `"]`})
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func imageWith(ctx context.Context, t *testing.T, s *chain.Story, name string) s
 	t.Helper()
 	base, err := s.BaseDisk(ctx, name)
 	require.NoError(t, err)
-	catalogue, err := s.Build(ctx, filepath.Join(s.Repo, "example", "rightimage.pkr.hcl"), filepath.Join(s.Work, name), s.Cloud.Env(),
+	catalogue, err := s.Build(ctx, s.DemoTemplate(), filepath.Join(s.Work, name), s.Cloud.Env(),
 		map[string]string{"base_disk": base, "platform_ca_file": s.Platform.CA, "regions": `["` + chain.Region + `"]`})
 	require.NoError(t, err)
 	image := catalogue.Images[chain.Region].ImageID

@@ -39,7 +39,7 @@ func TestDemoImageTwice(t *testing.T) {
 	ctx, cancel := context.WithTimeout(testContext(t), 40*time.Minute)
 	defer cancel()
 	out := filepath.Join(s.Work, "reproducible")
-	built, err := s.Build(ctx, demoTemplate(s), out, append(s.Cloud.Env(), epoch), map[string]string{
+	built, err := s.Build(ctx, s.DemoTemplate(), out, append(s.Cloud.Env(), epoch), map[string]string{
 		"base_disk": s.Base, "regions": `["` + chain.Region + `"]`,
 	})
 	require.NoError(t, err)
@@ -62,10 +62,6 @@ func TestDemoImageTwice(t *testing.T) {
 	t.Cleanup(func() { _ = s.Cloud.KeepConsole(id, "reproducible") })
 	waitLogin(ctx, t, s, id)
 	require.NoError(t, s.Cloud.Terminate(ctx, id))
-}
-
-func demoTemplate(s *chain.Story) string {
-	return filepath.Join(s.Repo, "example", "rightimage.pkr.hcl")
 }
 
 // diskIn is the disk that a build has left.
@@ -94,7 +90,7 @@ func buildElsewhere(ctx context.Context, t *testing.T, s *chain.Story, output st
 	require.NoError(t, err)
 	// Sparse, and compressed for the machine's sake, which decrypts slowly.
 	pack := exec.CommandContext(ctx, "tar", "--sparse", "--use-compress-program=gzip -1", "--transform=s,.*/,,", "-chPf", "-",
-		packer, s.Bin("packer-plugin-rightimage"), s.Base, demoTemplate(s))
+		packer, s.Bin("packer-plugin-rightimage"), s.Base, s.DemoTemplate())
 	files, err := pack.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, pack.Start())
@@ -108,7 +104,7 @@ hostname tuesday
 date --set '2 days' >&2
 export HOME=/root CHECKPOINT_DISABLE=1 PACKER_NO_COLOR=1 `+epoch+`
 ./packer plugins install --path /build/packer-plugin-rightimage github.com/rightimage/rightimage
-./packer build -color=false -var output_directory=output -var base_disk="$(echo base-*.raw)" `+filepath.Base(demoTemplate(s)), nil, &log)
+./packer build -color=false -var output_directory=output -var base_disk="$(echo base-*.raw)" `+filepath.Base(s.DemoTemplate()), nil, &log)
 	t.Log(log.String())
 
 	require.NoError(t, os.Mkdir(output, 0o755))
